@@ -1,0 +1,158 @@
+//! One way of looking at text for rules, answers and classifier: fold it, count its words, tell its language.
+
+use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfkc_quick};
+
+/// Folds what people write differently and mean the same: Unicode forms (NFKC), case, `ё`/`е`, kinds of
+/// white space (one space each run, none at the ends), invisible characters, typographic quotes and dashes.
+pub fn fold(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    if text.is_ascii() {
+        text.bytes().for_each(|b| push_folded(&mut out, b.to_ascii_lowercase().into()));
+    } else if is_nfkc_quick(text.chars()) == IsNormalized::Yes {
+        text.chars().flat_map(char::to_lowercase).for_each(|c| push_folded(&mut out, c));
+    } else {
+        text.nfkc().flat_map(char::to_lowercase).for_each(|c| push_folded(&mut out, c));
+    }
+    if out.ends_with(' ') {
+        out.pop();
+    }
+    squeeze(out)
+}
+
+/// "hellooo", "привееет": a letter written three times or more stands for one, unless it is all of the word
+/// ("www", "ммм").
+fn squeeze(text: String) -> String {
+    let mut previous = ['\0'; 2];
+    let drawn_out = text.chars().any(|c| {
+        let triple = c.is_alphabetic() && previous == [c, c];
+        previous = [previous[1], c];
+        triple
+    });
+    if !drawn_out {
+        return text;
+    }
+    let mut out = String::with_capacity(text.len());
+    for word in text.split_inclusive(|c: char| !c.is_alphabetic()) {
+        let letters = word.trim_end_matches(|c: char| !c.is_alphabetic());
+        let first = letters.chars().next();
+        if letters.chars().all(|c| Some(c) == first) {
+            out.push_str(word);
+            continue;
+        }
+        let mut rest = word.chars().peekable();
+        while let Some(c) = rest.next() {
+            let mut run = 1;
+            while rest.next_if_eq(&c).is_some() {
+                run += 1;
+            }
+            let keep = if c.is_alphabetic() && run >= 3 { 1 } else { run };
+            out.extend(std::iter::repeat_n(c, keep));
+        }
+    }
+    out
+}
+
+fn push_folded(out: &mut String, c: char) {
+    match c {
+        'ё' => out.push('е'),
+        '’' | '‘' | '`' | '´' => out.push('\''),
+        '“' | '”' | '«' | '»' | '„' => out.push('"'),
+        '–' | '—' | '−' | '‑' => out.push('-'),
+        // Zero-width characters, soft hyphen, variation selectors, combining acute (Russian stress marks).
+        '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}' | '\u{ad}' | '\u{fe0f}' | '\u{301}' => {}
+        c if c.is_whitespace() || c.is_control() => {
+            if !out.is_empty() && !out.ends_with(' ') {
+                out.push(' ');
+            }
+        }
+        c => out.push(c),
+    }
+}
+
+/// Words as the contract counts them: runs between white space.
+pub fn count_words(text: &str) -> usize {
+    text.split_whitespace().count()
+}
+
+/// The language that a reply should be written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Language {
+    /// Mostly Cyrillic letters.
+    Ru,
+    /// Mostly Latin letters, or none at all.
+    En,
+    /// Mostly letters of another script.
+    Other,
+}
+
+impl Language {
+    /// As it stands in rules (`when.language`) and answers.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Ru => "ru",
+            Self::En => "en",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// The language of a text by its script, on at most its first 400 letters. A mixed text is Russian when a
+/// third of its letters are Cyrillic: Russians write product names in Latin letters, not the other way round.
+pub fn language(text: &str) -> Language {
+    let (mut cyrillic, mut latin, mut other) = (0u32, 0u32, 0u32);
+    for c in text.chars().filter(|c| c.is_alphabetic()).take(400) {
+        match c {
+            'a'..='z' | 'A'..='Z' | '\u{c0}'..='\u{24f}' => latin += 1,
+            '\u{400}'..='\u{4ff}' => cyrillic += 1,
+            _ => other += 1,
+        }
+    }
+    let all = cyrillic + latin + other;
+    if all == 0 {
+        Language::En
+    } else if cyrillic * 3 >= all {
+        Language::Ru
+    } else if other * 2 > all {
+        Language::Other
+    } else {
+        Language::En
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folding_makes_equal_what_people_mean_as_equal() {
+        assert_eq!(fold("  ПРИВЁТ,\u{a0}\n Мир! "), "привет, мир!");
+        assert_eq!(fold("Cafe\u{301} ＨＥＬＬＯ"), "caf\u{e9} hello");
+        assert_eq!(fold("за\u{301}мок"), "замок");
+        assert_eq!(fold("it’s “fine” — ok"), "it's \"fine\" - ok");
+        assert_eq!(fold("Приветтт! hellooo www 1000"), "привет! hello www 1000");
+        assert_eq!(fold(""), "");
+        assert_eq!(fold("\u{200b}\u{feff}"), "");
+    }
+
+    #[test]
+    fn words_are_what_white_space_parts() {
+        assert_eq!(count_words(" один  два\nthree "), 3);
+        assert_eq!(count_words(""), 0);
+    }
+
+    #[test]
+    fn language_goes_by_script() {
+        assert_eq!(language("Привет, Ollama!"), Language::Ru);
+        assert_eq!(language("hello"), Language::En);
+        assert_eq!(language("👋"), Language::En);
+        assert_eq!(language("你好"), Language::Other);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn folding_twice_changes_nothing(text in "\\PC{0,60}") {
+            let once = fold(&text);
+            proptest::prop_assert_eq!(fold(&once), once);
+        }
+    }
+}
