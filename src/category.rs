@@ -20,7 +20,8 @@ impl Category {
     /// Everything else, and everything undecided.
     pub const GENERAL: Self = Self("general");
     /// The categories that exist without any config.
-    pub const BUILT_IN: [Self; 5] = [Self::FAST, Self::DATA_QUESTION, Self::CODING, Self::REASONING, Self::GENERAL];
+    pub const BUILT_IN: [Self; 5] =
+        [Self::FAST, Self::DATA_QUESTION, Self::CODING, Self::REASONING, Self::GENERAL];
 
     /// A category of that name. Called for names in the config only, so that what it leaks is bounded by
     /// the config's length.
@@ -66,7 +67,8 @@ pub enum Label {
 
 impl Label {
     /// In the order of the model's outputs.
-    pub const ALL: [Self; 5] = [Self::Greeting, Self::DataQuestion, Self::Coding, Self::Reasoning, Self::General];
+    pub const ALL: [Self; 5] =
+        [Self::Greeting, Self::DataQuestion, Self::Coding, Self::Reasoning, Self::General];
 
     /// The name in labelled files and in JSON.
     pub fn name(self) -> &'static str {

@@ -1,0 +1,70 @@
+# What the scripts share. Sourced, not run; works in bash 3.2 (macOS).
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cache=$root/.cache
+
+say() { printf '%s\n' "$*"; }
+step() { printf '\033[1m==> %s\033[0m\n' "$*"; }
+die() { printf '%s\n' "$*" >&2; exit 1; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# retry COMMAND …: four attempts, for registries that hiccup.
+retry() {
+  local attempt pause=2
+  for attempt in 1 2 3 4; do
+    "$@" && return 0
+    [ "$attempt" = 4 ] && break
+    say "    attempt $attempt of \`$1 …\` did not work; again in $pause s" >&2
+    sleep "$pause"
+    pause=$((pause * 2))
+  done
+  return 1
+}
+
+# fresh FILE TEXT: does the stamp FILE hold exactly TEXT?
+fresh() { [ -f "$1" ] && [ "$(cat "$1")" = "$2" ]; }
+
+# report RESULT NAME [WHY]: one line for the summary of `make test`.
+report() {
+  [ -z "${BRAINSTEM_SUMMARY:-}" ] || printf '%s\t%s\t%s\n' "$1" "$2" "${3:-}" >>"$BRAINSTEM_SUMMARY"
+}
+
+# pid_listens PORT: is anything listening on 127.0.0.1:PORT?
+listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+# Debian's python3 comes without ensurepip and without pip. `venv --without-pip` still works, and pip's own wheel
+# can run itself; so neither python3-venv nor root is needed.
+pip_wheel_version=26.0
+python_env() { # python_env DIR: a virtual environment with pip
+  local dir=$1
+  [ -x "$dir/bin/pip" ] && "$dir/bin/python" -c 'import pip' 2>/dev/null && return 0
+  rm -rf "$dir"
+  have python3 || die "python3 is needed: sudo apt-get install python3"
+  python3 -c 'import sys; sys.exit(sys.version_info < (3, 9))' || die "python3 3.9 or newer is needed"
+  python3 -m venv "$dir" >/dev/null 2>&1 && [ -x "$dir/bin/pip" ] && return 0
+  rm -rf "$dir"
+  python3 -m venv --without-pip "$dir" 2>/dev/null ||
+    die "python3 cannot make a virtual environment here. This mends it: sudo apt-get install python3-venv"
+  local wheel
+  wheel=$(ls /usr/share/python-wheels/pip-*.whl 2>/dev/null | tail -1)
+  if [ -z "$wheel" ]; then
+    wheel=$(retry fetch_pip "$dir") ||
+      die "pip could not be fetched from PyPI. This mends it: sudo apt-get install python3-venv"
+  fi
+  "$dir/bin/python" "$wheel/pip" install --quiet --no-index --disable-pip-version-check "$wheel" 2>/dev/null ||
+    retry "$dir/bin/python" "$wheel/pip" install --quiet --disable-pip-version-check pip
+}
+
+fetch_pip() { # fetch_pip DIR: pip's wheel from PyPI into DIR, checked against the hash that PyPI gives; prints its path
+  "$1/bin/python" - "$1" "$pip_wheel_version" <<'PY'
+import hashlib, json, sys, urllib.request
+where, version = sys.argv[1:]
+about = json.load(urllib.request.urlopen(f"https://pypi.org/pypi/pip/{version}/json", timeout=60))
+wheel = next(u for u in about["urls"] if u["packagetype"] == "bdist_wheel")
+data = urllib.request.urlopen(wheel["url"], timeout=60).read()
+assert hashlib.sha256(data).hexdigest() == wheel["digests"]["sha256"], "the wheel of pip is damaged"
+path = f"{where}/{wheel['filename']}"
+open(path, "wb").write(data)
+print(path)
+PY
+}

@@ -1,0 +1,287 @@
+//! From what is typed to what holds: ranges, names, units.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::env::SaidBy;
+use super::raw::{Key, RawCategory, RawConfig, RawUpstream};
+use super::{CategoryPolicy, Classifier, Config, Light, Limits, Log, Mode, Proxy, Route, Upstream};
+use crate::category::Category;
+use crate::problem::{Problem, nearest};
+
+/// Collects problems while it turns raw values into checked ones; a wrong value is noted and its default
+/// stands in, so that one run names every fault.
+pub(super) struct Checker<'a> {
+    file: &'a Path,
+    text: &'a str,
+    said: SaidBy,
+    problems: Vec<Problem>,
+}
+
+impl<'a> Checker<'a> {
+    pub(super) fn new(file: &'a Path, text: &'a str, said: SaidBy) -> Self {
+        Self { file, text, said, problems: Vec::new() }
+    }
+
+    pub(super) fn config(mut self, raw: RawConfig, warnings: Vec<String>) -> Result<Config, Vec<Problem>> {
+        let upstreams = self.upstreams(raw.upstream);
+        let categories = self.categories(raw.categories, &upstreams);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let proxy = Proxy {
+            listen: self.read("proxy.listen", &raw.proxy.listen, "127.0.0.1:11440", address),
+            threads: match self.plain("proxy.threads", &raw.proxy.threads, 0, 0..=256) {
+                0 => cores.min(4),
+                n => n,
+            },
+            rules: PathBuf::from(self.take(raw.proxy.rules, "rules".to_owned())),
+            multi_turn: self.take(raw.proxy.multi_turn, false),
+            allow_system: self.take(raw.proxy.allow_system, false),
+            bypass_models: self.take(raw.proxy.bypass_models, Vec::new()),
+            list_auto: self.take(raw.proxy.list_auto, true),
+            grace: self.span("proxy.grace", &raw.proxy.grace, "30s", "0s", "1h"),
+        };
+        let admin = self.read("admin.listen", &raw.admin.listen, "127.0.0.1:9464", address);
+        let enabled = self.take(raw.admin.enabled, true);
+        let classifier = Classifier {
+            mode: self.read("classifier.mode", &raw.classifier.mode, "on", mode),
+            model: PathBuf::from(self.take(raw.classifier.model, "models/intent.safetensors".to_owned())),
+            timeout: self.span("classifier.timeout", &raw.classifier.timeout, "8s", "1s", "10s"),
+            queue: self.plain("classifier.queue", &raw.classifier.queue, 8, 0..=64),
+            cooldown: self.span("classifier.cooldown", &raw.classifier.cooldown, "30s", "1s", "1h"),
+        };
+        self.plain("light.max_concurrent", &raw.light.max_concurrent, 1, 1..=1);
+        self.plain("light.max_cached_models", &raw.light.max_cached_models, 1, 1..=1);
+        let light = Light {
+            only_light: self.take(raw.light.only_light, true),
+            max_bytes: self.size("light.max_bytes", &raw.light.max_bytes, "64MiB"),
+            preload: self.preload(raw.light.preload),
+            cache_limit: self.size("light.cache_limit", &raw.light.cache_limit, "64MiB"),
+        };
+        let limits = Limits {
+            max_body: self.bytes("limits.max_body", &raw.limits.max_body, "64MiB"),
+            max_inspect: self.bytes("limits.max_inspect", &raw.limits.max_inspect, "16MiB"),
+            inflight: self.bytes("limits.inflight", &raw.limits.inflight, "256MiB"),
+            body_timeout: self.span("limits.body_timeout", &raw.limits.body_timeout, "30s", "1s", "1h"),
+            max_headers: self.bytes("limits.max_headers", &raw.limits.max_headers, "256KiB"),
+        };
+        let log = Log {
+            level: self.read("log.level", &raw.log.level, "info", filter),
+            json: self.read("log.format", &raw.log.format, "text", format) == "json",
+        };
+        if self.problems.is_empty() {
+            let admin = enabled.then_some(admin);
+            Ok(Config { proxy, admin, upstreams, categories, classifier, light, limits, log, warnings })
+        } else {
+            self.problems.sort();
+            Err(self.problems)
+        }
+    }
+
+    fn upstreams(&mut self, raw: std::collections::BTreeMap<String, RawUpstream>) -> Vec<Upstream> {
+        let mut raw = raw;
+        raw.entry("default".to_owned()).or_default();
+        let mut all: Vec<Upstream> = raw.into_iter().map(|(name, raw)| self.upstream(name, raw)).collect();
+        all.sort_by_key(|u| u.name != "default");
+        all
+    }
+
+    fn upstream(&mut self, name: String, raw: RawUpstream) -> Upstream {
+        let key = |k: &str| format!("upstream.{name}.{k}");
+        let authority = self.read(&key("url"), &raw.url, "http://127.0.0.1:11434", url);
+        let connect_timeout = self.span(&key("connect_timeout"), &raw.connect_timeout, "2s", "10ms", "1m");
+        let read_timeout = self.span(&key("read_timeout"), &raw.read_timeout, "10m", "1s", "24h");
+        let poll = self.span(&key("poll"), &raw.poll, "10s", "100ms", "1h");
+        Upstream { name, authority, connect_timeout, read_timeout, poll }
+    }
+
+    fn categories(
+        &mut self,
+        raw: std::collections::BTreeMap<String, RawCategory>,
+        upstreams: &[Upstream],
+    ) -> Vec<CategoryPolicy> {
+        let mut raw = raw;
+        let built_in = Category::BUILT_IN.map(|c| (c, raw.remove(c.name()).unwrap_or_default()));
+        let own: Vec<_> = raw.into_iter().map(|(name, raw)| (Category::intern(&name), raw)).collect();
+        built_in.into_iter().chain(own).map(|(c, raw)| self.category(c, raw, upstreams)).collect()
+    }
+
+    fn category(&mut self, category: Category, raw: RawCategory, upstreams: &[Upstream]) -> CategoryPolicy {
+        let key = |k: &str| format!("categories.{category}.{k}");
+        let default = if category == Category::FAST { "local" } else { "upstream" };
+        let names: Vec<&str> = upstreams.iter().map(|u| u.name.as_str()).collect();
+        CategoryPolicy {
+            category,
+            route: self.read(&key("route"), &raw.route, default, route),
+            upstream: self.read(&key("upstream"), &raw.upstream, "default", |name| one_of(name, &names)),
+            model: raw.model.map(toml::Spanned::into_inner).filter(|m| !m.is_empty()),
+        }
+    }
+
+    fn preload(&mut self, raw: Key<Vec<String>>) -> bool {
+        let Some(list) = raw else { return true };
+        for name in list.get_ref().iter().filter(|n| *n != "fast") {
+            let message =
+                format!("\"{name}\" cannot be preloaded; allowed: \"fast\" (the classifier), or []");
+            self.note("light.preload", list.span().start, message);
+        }
+        !list.get_ref().is_empty()
+    }
+
+    fn take<T>(&mut self, raw: Key<T>, default: T) -> T {
+        raw.map_or(default, toml::Spanned::into_inner)
+    }
+
+    fn plain(
+        &mut self,
+        key: &str,
+        raw: &Key<usize>,
+        default: usize,
+        allowed: std::ops::RangeInclusive<usize>,
+    ) -> usize {
+        match raw {
+            Some(n) if !allowed.contains(n.get_ref()) => {
+                let (low, high) = allowed.into_inner();
+                let range = if low == high { format!("only {low}") } else { format!("{low} to {high}") };
+                let message = format!("{} is out of range; allowed: {range}", n.get_ref());
+                self.note(key, n.span().start, message);
+                default
+            }
+            Some(n) => *n.get_ref(),
+            None => default,
+        }
+    }
+
+    /// A text read by `how`; its default is read the same way.
+    fn read<T>(
+        &mut self,
+        key: &str,
+        raw: &Key<String>,
+        default: &str,
+        how: impl Fn(&str) -> Result<T, String>,
+    ) -> T
+    where
+        T: Fallback,
+    {
+        if let Some(text) = raw {
+            match how(text.get_ref()) {
+                Ok(value) => return value,
+                Err(message) => self.note(key, text.span().start, message),
+            }
+        }
+        how(default).unwrap_or_else(|_| T::fallback())
+    }
+
+    fn span(&mut self, key: &str, raw: &Key<String>, default: &str, low: &str, high: &str) -> Duration {
+        let parse = |text: &str| {
+            let bad = |_| format!("\"{text}\" is no time span; write it like \"500ms\", \"8s\", \"10m\"");
+            let span = jiff::SignedDuration::from_str(text).map_err(bad)?;
+            Duration::try_from(span).map_err(|_| format!("\"{text}\" is negative"))
+        };
+        let within = |text: &str| {
+            let (span, least, most) = (parse(text)?, parse(low)?, parse(high)?);
+            if (least..=most).contains(&span) {
+                Ok(span)
+            } else {
+                Err(format!("\"{text}\" is out of range; allowed: {low} to {high}"))
+            }
+        };
+        self.read(key, raw, default, within)
+    }
+
+    fn size(&mut self, key: &str, raw: &Key<String>, default: &str) -> u64 {
+        self.read(key, raw, default, |text| {
+            let bad = |_| format!("\"{text}\" is no size; write it like \"64MiB\", \"512KiB\", \"1GiB\"");
+            bytesize::ByteSize::from_str(text).map(|b| b.as_u64()).map_err(bad)
+        })
+    }
+
+    fn bytes(&mut self, key: &str, raw: &Key<String>, default: &str) -> usize {
+        usize::try_from(self.size(key, raw, default)).unwrap_or(usize::MAX)
+    }
+
+    /// A fault of a key: at its place in the file, or under the name of the variable or flag that set it.
+    fn note(&mut self, key: &str, offset: usize, message: String) {
+        self.problems.push(match self.said.get(key) {
+            Some(who) => Problem::whole(Path::new(who), message),
+            None => Problem::at(self.file, self.text, offset, format!("{key}: {message}")),
+        });
+    }
+}
+
+/// What stands in for a default that its own reader refuses; only the compiler needs it.
+trait Fallback {
+    fn fallback() -> Self;
+}
+
+macro_rules! fallback {
+    ($($kind:ty => $value:expr),* $(,)?) => {
+        $(impl Fallback for $kind { fn fallback() -> Self { $value } })*
+    };
+}
+
+fallback! {
+    SocketAddr => SocketAddr::from(([127, 0, 0, 1], 0)),
+    Duration => Duration::ZERO,
+    u64 => 0,
+    usize => 0,
+    Mode => Mode::Off,
+    Route => Route::Upstream,
+    String => String::new(),
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let bad = || format!("\"{text}\" is no address; write it like \"127.0.0.1:11440\"");
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    text.to_socket_addrs().map_err(|_| bad())?.next().ok_or_else(bad)
+}
+
+fn url(text: &str) -> Result<String, String> {
+    let bad = || format!("\"{text}\" is no server address; write it like \"http://127.0.0.1:11434\"");
+    let uri: http::Uri = text.trim_end_matches('/').parse().map_err(|_| bad())?;
+    match uri.scheme_str() {
+        Some("http") => {}
+        Some("https") => return Err(format!("\"{text}\": https upstreams are not supported; use http")),
+        _ => return Err(bad()),
+    }
+    let authority = uri.authority().ok_or_else(bad)?;
+    if !matches!(uri.path(), "" | "/") {
+        return Err(format!("\"{text}\" has a path; only http://host:port is allowed"));
+    }
+    let port = authority.port_u16().unwrap_or(80);
+    Ok(format!("{}:{port}", authority.host()))
+}
+
+fn one_of(name: &str, allowed: &[&str]) -> Result<usize, String> {
+    allowed.iter().position(|a| *a == name).ok_or_else(|| unknown(name, allowed))
+}
+
+fn unknown(name: &str, allowed: &[&str]) -> String {
+    let hint = nearest(name, allowed.iter().copied()).map(|n| format!("; did you mean \"{n}\"?"));
+    let list = allowed.iter().map(|a| format!("\"{a}\"")).collect::<Vec<_>>().join(", ");
+    format!("\"{name}\" is unknown; allowed: {list}{}", hint.unwrap_or_default())
+}
+
+fn route(text: &str) -> Result<Route, String> {
+    Ok([Route::Local, Route::Upstream][one_of(text, &["local", "upstream"])?])
+}
+
+fn mode(text: &str) -> Result<Mode, String> {
+    Ok([Mode::On, Mode::Off, Mode::Shadow][one_of(text, &["on", "off", "shadow"])?])
+}
+
+fn format(text: &str) -> Result<String, String> {
+    one_of(text, &["text", "json"]).map(|_| text.to_owned())
+}
+
+fn filter(text: &str) -> Result<String, String> {
+    let bad = |e| {
+        format!(
+            "\"{text}\" is no log filter ({e}); allowed: error, warn, info, debug, trace, or target=level lists"
+        )
+    };
+    tracing_subscriber::EnvFilter::builder().parse(text).map(|_| text.to_owned()).map_err(bad)
+}

@@ -1,0 +1,336 @@
+//! The config: what is typed ([`raw`]), what the environment adds ([`env`]), what holds after checking ([`Config`]).
+
+mod check;
+mod env;
+mod raw;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::category::Category;
+use crate::problem::Problem;
+
+/// The config file that is read when none is named and it exists.
+pub const DEFAULT_PATH: &str = "config/brainstem.toml";
+
+/// A checked config. Every name in it resolves, every number is in its range.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `[proxy]`
+    pub proxy: Proxy,
+    /// `[admin]`, absent if not enabled.
+    pub admin: Option<SocketAddr>,
+    /// `[upstream.NAME]`; the first is `default`.
+    pub upstreams: Vec<Upstream>,
+    /// `[categories.NAME]`; the five built-in ones first.
+    pub categories: Vec<CategoryPolicy>,
+    /// `[classifier]`
+    pub classifier: Classifier,
+    /// `[light]`
+    pub light: Light,
+    /// `[limits]`
+    pub limits: Limits,
+    /// `[log]`
+    pub log: Log,
+    /// What is worth a warning at start: variables that look like ours and name no key.
+    pub warnings: Vec<String>,
+}
+
+/// The listener and what holds for every ask.
+#[derive(Debug, Clone)]
+pub struct Proxy {
+    /// Where clients come in.
+    pub listen: SocketAddr,
+    /// Worker threads.
+    pub threads: usize,
+    /// The directory of rules and answers.
+    pub rules: PathBuf,
+    /// Whether an ask with earlier turns may be answered locally.
+    pub multi_turn: bool,
+    /// Whether an ask with a system prompt of its own may be answered locally.
+    pub allow_system: bool,
+    /// Models whose asks are forwarded untouched.
+    pub bypass_models: Vec<String>,
+    /// Whether `auto` is added to `/api/tags` and `/v1/models`.
+    pub list_auto: bool,
+    /// How long SIGTERM lets running requests go on.
+    pub grace: Duration,
+}
+
+/// One Ollama server.
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    /// As rules and categories name it.
+    pub name: String,
+    /// `host:port`, also sent as `Host`.
+    pub authority: String,
+    /// For the TCP connection.
+    pub connect_timeout: Duration,
+    /// Between two reads of an ask's reply; the first waits for the model to load.
+    pub read_timeout: Duration,
+    /// Between two looks at the list of models.
+    pub poll: Duration,
+}
+
+impl Upstream {
+    /// `http://host:port`
+    pub fn url(&self) -> String {
+        format!("http://{}", self.authority)
+    }
+}
+
+/// Where an ask goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    /// Answered here if an answer fits and no guard speaks against it.
+    Local,
+    /// Forwarded.
+    Upstream,
+}
+
+impl Route {
+    /// As in headers and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Upstream => "upstream",
+        }
+    }
+}
+
+/// What holds for a category's asks.
+#[derive(Debug, Clone)]
+pub struct CategoryPolicy {
+    /// Which.
+    pub category: Category,
+    /// Where they go.
+    pub route: Route,
+    /// Index into [`Config::upstreams`].
+    pub upstream: usize,
+    /// The model for asks that leave the choice to us (`auto`).
+    pub model: Option<String>,
+}
+
+/// Whether the classifier's word counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Asked, and its label is taken.
+    On,
+    /// Asked and counted; changes nothing, delays nothing.
+    Shadow,
+    /// Not loaded.
+    Off,
+}
+
+/// `[classifier]`
+#[derive(Debug, Clone)]
+pub struct Classifier {
+    /// Whether it is asked.
+    pub mode: Mode,
+    /// The weights.
+    pub model: PathBuf,
+    /// How long an ask waits for it; 1 s to 10 s.
+    pub timeout: Duration,
+    /// How many asks may stand behind the running one; more are told "busy".
+    pub queue: usize,
+    /// How long the breaker stays open.
+    pub cooldown: Duration,
+}
+
+/// `[light]`: the guards of everything that MLX runs.
+#[derive(Debug, Clone)]
+pub struct Light {
+    /// Refuse weights above `max_bytes`.
+    pub only_light: bool,
+    /// The largest weights that count as light.
+    pub max_bytes: u64,
+    /// Load at start, not at the first ask.
+    pub preload: bool,
+    /// MLX's cache of freed buffers, in bytes.
+    pub cache_limit: u64,
+}
+
+/// `[limits]`
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// An ask's body above this is answered 413.
+    pub max_body: usize,
+    /// An ask's body above this is forwarded unread.
+    pub max_inspect: usize,
+    /// All bodies held for inspection at one time; past it asks are forwarded unread.
+    pub inflight: usize,
+    /// Between two reads of a request's body.
+    pub body_timeout: Duration,
+    /// The size of a request's header lines together.
+    pub max_headers: usize,
+}
+
+/// `[log]`
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// A `tracing` filter: `info`, `debug`, `brainstem=debug,pingora=warn`, …
+    pub level: String,
+    /// One JSON object a line.
+    pub json: bool,
+}
+
+/// What the command line says over the file and the environment.
+#[derive(Debug, Default, Clone)]
+pub struct Overrides {
+    /// `--listen`
+    pub listen: Option<String>,
+    /// `--admin`
+    pub admin: Option<String>,
+    /// `--upstream`
+    pub upstream: Option<String>,
+    /// `--rules`
+    pub rules: Option<String>,
+}
+
+impl Config {
+    /// Reads, overlays and checks. Without a path: [`DEFAULT_PATH`] if it is there, else the defaults.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, each with its place.
+    pub fn load(path: Option<&Path>, overrides: &Overrides) -> Result<Self, Vec<Problem>> {
+        Self::from_parts(path, std::env::vars(), overrides)
+    }
+
+    fn from_parts(
+        path: Option<&Path>,
+        variables: impl IntoIterator<Item = (String, String)>,
+        overrides: &Overrides,
+    ) -> Result<Self, Vec<Problem>> {
+        let default = Path::new(DEFAULT_PATH);
+        let file = path.or_else(|| default.exists().then_some(default));
+        let text = match file {
+            None => String::new(),
+            Some(file) => std::fs::read_to_string(file).map_err(|e| {
+                vec![Problem::whole(file, format!("cannot be read ({e}); name another with --config"))]
+            })?,
+        };
+        let file = file.unwrap_or(default);
+        let typed = toml::from_str(&text).map_err(|e| vec![toml_problem(file, &text, &e)])?;
+        let (raw, said, warnings) = env::overlay(typed, &text, variables, overrides)?;
+        check::Checker::new(file, &text, said).config(raw, warnings)
+    }
+
+    /// The policy of a category. Every [`Category`] comes from this config, so the last arm is never taken;
+    /// it would forward.
+    pub fn policy(&self, category: Category) -> &CategoryPolicy {
+        let general = self.categories.iter().find(|p| p.category == Category::GENERAL);
+        let found = self.categories.iter().find(|p| p.category == category).or(general);
+        found.unwrap_or(&self.categories[0])
+    }
+
+    /// The category of that name, if the config knows it.
+    pub fn category(&self, name: &str) -> Option<Category> {
+        self.categories.iter().map(|p| p.category).find(|c| c.name() == name)
+    }
+
+    /// The names of all categories.
+    pub fn category_names(&self) -> Vec<Category> {
+        self.categories.iter().map(|p| p.category).collect()
+    }
+
+    /// The names of all upstreams.
+    pub fn upstream_names(&self) -> Vec<String> {
+        self.upstreams.iter().map(|u| u.name.clone()).collect()
+    }
+}
+
+/// A TOML error (syntax, unknown key, wrong type) as a problem with its place, in one line.
+pub(crate) fn toml_problem(file: &Path, text: &str, error: &toml::de::Error) -> Problem {
+    let message = error.message().trim().replace('\n', "; ");
+    match error.span() {
+        Some(span) => Problem::at(file, text, span.start, message),
+        None => Problem::whole(file, message),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config, Vec<String>> {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("b.toml");
+        std::fs::write(&file, text).unwrap();
+        let variables = variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        let shorten = |p: Problem| p.to_string().replace(&file.display().to_string(), "b.toml");
+        Config::from_parts(Some(&file), variables, &Overrides::default())
+            .map_err(|problems| problems.into_iter().map(shorten).collect())
+    }
+
+    #[test]
+    fn the_shipped_file_says_the_defaults() {
+        let shipped = Config::from_parts(
+            Some(Path::new("config/brainstem.toml")),
+            std::iter::empty(),
+            &Overrides::default(),
+        );
+        let defaults = load("", &[]).unwrap();
+        assert_eq!(format!("{:#?}", shipped.unwrap()), format!("{defaults:#?}"));
+        let text = std::fs::read_to_string("config/brainstem.toml").unwrap();
+        for key in raw::KEYS.iter().flat_map(|(_, keys)| *keys) {
+            assert!(text.contains(&format!("{key} = ")), "config/brainstem.toml does not show {key}");
+        }
+    }
+
+    #[test]
+    fn every_fault_is_named_with_its_place() {
+        let text = "[proxy]\nlisten = \"here\"\n[categories.coding]\nroute = \"locl\"\nupstream = \"big\"\n\
+                    [classifier]\ntimeout = \"30s\"\n[limits]\nmax_body = \"64 pounds\"\n";
+        insta::assert_snapshot!(load(text, &[]).unwrap_err().join("\n"));
+        insta::assert_snapshot!(load("[proxy]\nlistn = 1\n", &[]).unwrap_err().join("\n"));
+        insta::assert_snapshot!(load("[proxy\n", &[]).unwrap_err().join("\n"));
+    }
+
+    #[test]
+    fn the_environment_speaks_over_the_file() {
+        let config = load(
+            "[proxy]\nlisten = \"127.0.0.1:1\"\n",
+            &[
+                ("BRAINSTEM_PROXY_LISTEN", "127.0.0.1:2"),
+                ("BRAINSTEM_CATEGORIES_DATA_QUESTION_MODEL", "qwen2.5:32b"),
+                ("BRAINSTEM_CLASSIFIER_QUEUE", "3"),
+                ("BRAINSTEM_PROXY_BYPASS_MODELS", "[\"a\", \"b\"]"),
+                ("BRAINSTEM_NOISE", "1"),
+            ],
+        )
+        .unwrap();
+        assert_eq!(config.proxy.listen.port(), 2);
+        assert_eq!(config.policy(Category::DATA_QUESTION).model.as_deref(), Some("qwen2.5:32b"));
+        assert_eq!(config.classifier.queue, 3);
+        assert_eq!(config.proxy.bypass_models, ["a", "b"]);
+        assert_eq!(config.warnings.len(), 1, "{:?}", config.warnings);
+    }
+
+    #[test]
+    fn a_fault_in_the_environment_names_the_variable() {
+        insta::assert_snapshot!(load("", &[("BRAINSTEM_CLASSIFIER_QUEUE", "many")]).unwrap_err().join("\n"));
+        insta::assert_snapshot!(load("", &[("BRAINSTEM_CLASSIFIER_TIMEOUT", "1h")]).unwrap_err().join("\n"));
+    }
+
+    #[test]
+    fn the_older_systems_variables_are_honoured() {
+        let off = load("", &[("VICTORIA_MLX_LIGHT_CLASSIFY", "0"), ("MLX_ONLY_LIGHT", "false")]).unwrap();
+        assert_eq!(off.classifier.mode, Mode::Off);
+        assert!(!off.light.only_light);
+        let twin_wins =
+            load("", &[("VICTORIA_MLX_LIGHT_CLASSIFY", "0"), ("BRAINSTEM_CLASSIFIER_MODE", "shadow")])
+                .unwrap();
+        assert_eq!(twin_wins.classifier.mode, Mode::Shadow);
+        assert!(!load("", &[("MLX_PRELOAD_MODELS", "")]).unwrap().light.preload);
+        assert!(load("", &[("MLX_MAX_CONCURRENT", "4")]).is_err());
+    }
+
+    #[test]
+    fn a_category_of_ones_own_forwards_unless_told() {
+        let config = load("[categories.legal]\nmodel = \"law\"\n", &[]).unwrap();
+        let legal = config.category("legal").unwrap();
+        assert_eq!(config.policy(legal).route, Route::Upstream);
+        assert_eq!(config.policy(Category::FAST).route, Route::Local);
+    }
+}

@@ -1,0 +1,132 @@
+//! The config as it is typed: TOML with positions kept, nothing checked yet.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+/// A value and where it stands, or nothing (then the default holds).
+pub(super) type Key<T> = Option<Spanned<T>>;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawConfig {
+    pub(super) proxy: RawProxy,
+    pub(super) admin: RawAdmin,
+    pub(super) upstream: BTreeMap<String, RawUpstream>,
+    pub(super) categories: BTreeMap<String, RawCategory>,
+    pub(super) classifier: RawClassifier,
+    pub(super) light: RawLight,
+    pub(super) limits: RawLimits,
+    pub(super) log: RawLog,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawProxy {
+    pub(super) listen: Key<String>,
+    pub(super) threads: Key<usize>,
+    pub(super) rules: Key<String>,
+    pub(super) multi_turn: Key<bool>,
+    pub(super) allow_system: Key<bool>,
+    pub(super) bypass_models: Key<Vec<String>>,
+    pub(super) list_auto: Key<bool>,
+    pub(super) grace: Key<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawAdmin {
+    pub(super) enabled: Key<bool>,
+    pub(super) listen: Key<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawUpstream {
+    pub(super) url: Key<String>,
+    pub(super) connect_timeout: Key<String>,
+    pub(super) read_timeout: Key<String>,
+    pub(super) poll: Key<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawCategory {
+    pub(super) route: Key<String>,
+    pub(super) upstream: Key<String>,
+    pub(super) model: Key<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawClassifier {
+    pub(super) mode: Key<String>,
+    pub(super) model: Key<String>,
+    pub(super) timeout: Key<String>,
+    pub(super) queue: Key<usize>,
+    pub(super) cooldown: Key<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawLight {
+    pub(super) only_light: Key<bool>,
+    pub(super) max_bytes: Key<String>,
+    pub(super) max_concurrent: Key<usize>,
+    pub(super) max_cached_models: Key<usize>,
+    pub(super) preload: Key<Vec<String>>,
+    pub(super) cache_limit: Key<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawLimits {
+    pub(super) max_body: Key<String>,
+    pub(super) max_inspect: Key<String>,
+    pub(super) inflight: Key<String>,
+    pub(super) body_timeout: Key<String>,
+    pub(super) max_headers: Key<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawLog {
+    pub(super) level: Key<String>,
+    pub(super) format: Key<String>,
+}
+
+/// The sections whose tables have a name of the user's choice: `[upstream.NAME]`, `[categories.NAME]`.
+pub(super) const NAMED_SECTIONS: [&str; 2] = ["upstream", "categories"];
+
+/// Every key of every section, for the environment's twins. A test holds it against the structs above.
+pub(super) const KEYS: &[(&str, &[&str])] = &[
+    (
+        "proxy",
+        &["listen", "threads", "rules", "multi_turn", "allow_system", "bypass_models", "list_auto", "grace"],
+    ),
+    ("admin", &["enabled", "listen"]),
+    ("upstream", &["url", "connect_timeout", "read_timeout", "poll"]),
+    ("categories", &["route", "upstream", "model"]),
+    ("classifier", &["mode", "model", "timeout", "queue", "cooldown"]),
+    ("light", &["only_light", "max_bytes", "max_concurrent", "max_cached_models", "preload", "cache_limit"]),
+    ("limits", &["max_body", "max_inspect", "inflight", "body_timeout", "max_headers"]),
+    ("log", &["level", "format"]),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_of_keys_is_the_structs_own() {
+        for (section, keys) in KEYS {
+            let head =
+                if NAMED_SECTIONS.contains(section) { format!("{section}.x") } else { (*section).into() };
+            let error = toml::from_str::<RawConfig>(&format!("[{head}]\nno_such_key = 1\n")).unwrap_err();
+            let expected = keys.iter().map(|k| format!("`{k}`")).collect::<Vec<_>>().join(", ");
+            let message = error.message().replace(" or ", ", ");
+            assert!(message.contains(&expected), "{section}: {message} lacks {expected}");
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The classifier: a text in, a label with its probability out.
+//!
+//! [`features`] turns a text into ids, `bag` makes a verdict of them on MLX, `train` makes the weights.
+
+pub mod features;
+pub mod labelled;
+pub mod weights;
+
+pub mod augment;
+#[cfg(feature = "mlx")]
+pub mod bag;
+pub mod holdout;
+#[cfg(feature = "mlx")]
+pub mod train;
+
+use crate::category::Label;
+
+/// What classifies. Lives on one thread of its own (MLX streams cannot move), hence no `Send`.
+pub trait Classifier {
+    /// What the text is about.
+    fn classify(&mut self, text: &str) -> Result<Verdict, ClassifyError>;
+    /// Kind, size and origin, for `/readyz` and the log.
+    fn describe(&self) -> String;
+}
+
+/// What the classifier thinks of a text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verdict {
+    /// Probabilities in the order of [`Label::ALL`]; they sum to 1.
+    pub scores: [f32; 5],
+    /// The text as the model's last hidden vector; empty if the classifier has none.
+    pub embedding: Vec<f32>,
+    /// A greeting counts as one from this probability on.
+    pub greeting_from: f32,
+    /// Any other label counts from this probability on.
+    pub sure_from: f32,
+}
+
+impl Verdict {
+    /// The most probable label, thresholds aside.
+    pub fn label(&self) -> Label {
+        let mut best = 0;
+        for (i, score) in self.scores.iter().enumerate() {
+            if *score > self.scores[best] {
+                best = i;
+            }
+        }
+        Label::ALL[best]
+    }
+
+    /// The probability of [`Verdict::label`].
+    pub fn probability(&self) -> f32 {
+        self.of(self.label())
+    }
+
+    /// The probability of that label.
+    pub fn of(&self, label: Label) -> f32 {
+        Label::ALL.iter().zip(self.scores).find(|(l, _)| **l == label).map_or(0.0, |(_, score)| score)
+    }
+
+    /// The label to act on: what is below its threshold is undecided, and undecided is `general`.
+    pub fn confident(&self) -> Label {
+        let label = self.label();
+        let from = if label == Label::Greeting { self.greeting_from } else { self.sure_from };
+        if self.of(label) >= from { label } else { Label::General }
+    }
+}
+
+/// Why there is no verdict.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ClassifyError {
+    /// MLX refused or broke off the evaluation.
+    #[error("mlx: {0}")]
+    Mlx(String),
+    /// Numbers came back, but they are no probabilities.
+    #[error("the model's scores are no probabilities: {0:?}")]
+    Scores(String),
+    /// There is no classifier behind this one.
+    #[error("no classifier is loaded")]
+    Absent,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(scores: [f32; 5]) -> Verdict {
+        Verdict { scores, embedding: Vec::new(), greeting_from: 0.9, sure_from: 0.4 }
+    }
+
+    #[test]
+    fn a_greeting_below_its_threshold_is_undecided() {
+        let sure = verdict([0.95, 0.0, 0.0, 0.0, 0.05]);
+        assert_eq!((sure.label(), sure.confident()), (Label::Greeting, Label::Greeting));
+        let unsure = verdict([0.8, 0.0, 0.2, 0.0, 0.0]);
+        assert_eq!((unsure.label(), unsure.confident()), (Label::Greeting, Label::General));
+    }
+
+    #[test]
+    fn so_is_any_label_below_the_other_threshold() {
+        let torn = verdict([0.1, 0.2, 0.35, 0.3, 0.05]);
+        assert_eq!((torn.label(), torn.confident()), (Label::Coding, Label::General));
+        assert_eq!(torn.of(Label::Reasoning), 0.3);
+        assert_eq!(torn.probability(), 0.35);
+    }
+}

@@ -1,0 +1,5 @@
+//! brainstem
+pub mod category;
+pub mod config;
+pub mod problem;
+pub mod text;
