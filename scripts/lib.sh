@@ -29,8 +29,10 @@ report() {
   [ -z "${BRAINSTEM_SUMMARY:-}" ] || printf '%s\t%s\t%s\n' "$1" "$2" "${3:-}" >>"$BRAINSTEM_SUMMARY"
 }
 
-# pid_listens PORT: is anything listening on 127.0.0.1:PORT?
+# listens PORT: is anything listening on 127.0.0.1:PORT?
 listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
 # Debian's python3 comes without ensurepip and without pip. `venv --without-pip` still works, and pip's own wheel
 # can run itself; so neither python3-venv nor root is needed.

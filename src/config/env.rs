@@ -67,7 +67,7 @@ pub(super) fn overlay(
             }
             Err(e) => {
                 let message = e.message().trim().replace('\n', "; ");
-                problems.push(Problem::whole(Path::new(&who), format!("{message}, not {shown}")));
+                problems.push(Problem::whole(Path::new(&who), format!("{message} (given: {shown})")));
             }
         }
     }

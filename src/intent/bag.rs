@@ -91,7 +91,8 @@ impl Bag {
     /// same for all; run it after any error, and take the classifier out of service if it fails.
     pub fn canary(&mut self) -> Result<(), ClassifyError> {
         let mut seen = Vec::new();
-        for text in ["привет, как дела?", "write a function that sorts a list of numbers in python", ""] {
+        for text in ["привет, как дела?", "write a function that sorts a list of numbers in python", ""]
+        {
             let once = self.classify(text)?.scores;
             if self.classify(text)?.scores != once {
                 return Err(ClassifyError::Scores(format!("{text:?} scores differently the second time")));
@@ -126,5 +127,92 @@ impl Classifier for Bag {
 
     fn describe(&self) -> String {
         self.about.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::intent::weights::{from_half, to_half};
+
+    /// Two dimensions: row 0 of every text speaks for coding; `w` scales it.
+    fn weights(w: f32) -> Weights {
+        let settings = Settings { buckets: 64, gram_min: 3, gram_max: 4 };
+        Weights {
+            table: (0..128).map(|i| to_half(w * (i % 7) as f32 / 7.0)).collect(),
+            settings,
+            dim: 2,
+            hidden: 2,
+            hidden_weight: vec![1.0, 0.0, 0.0, 1.0],
+            hidden_bias: vec![0.0; 2],
+            out_weight: vec![0.0, 0.1, 0.3, 0.0, 0.0, 0.0, -0.2, 0.1, 0.2, 0.0],
+            out_bias: vec![0.1, 0.0, 0.2, 0.0, 0.0],
+            temperature: 2.0,
+            greeting_from: 0.9,
+            sure_from: 0.0,
+            notes: std::collections::BTreeMap::new(),
+        }
+    }
+
+    /// The same in plain Rust.
+    fn by_hand(weights: &Weights, text: &str) -> [f32; 5] {
+        let mut bag = features::Bag::default();
+        bag.fill(text, &weights.settings);
+        let mut pooled = [0.0f32; 2];
+        for (id, share) in bag.ids.iter().zip(&bag.shares) {
+            for (d, sum) in pooled.iter_mut().enumerate() {
+                let i = *id as usize * 2 + d;
+                *sum += share * from_half(weights.table[i]);
+            }
+        }
+        let logits: Vec<f32> = (0..5)
+            .map(|l| {
+                let hidden = |h: usize| pooled[h].max(0.0) * weights.out_weight[h * 5 + l];
+                (hidden(0) + hidden(1) + weights.out_bias[l]) / weights.temperature
+            })
+            .collect();
+        let powers: Vec<f32> = logits.iter().map(|l| l.exp()).collect();
+        [0, 1, 2, 3, 4].map(|l| powers[l] / powers.iter().sum::<f32>())
+    }
+
+    #[test]
+    fn scores_are_those_computed_by_hand() {
+        let weights = weights(1.0);
+        let mut bag = Bag::new(&weights).unwrap();
+        for text in ["привет", "write a function, please", "", &"long ".repeat(3000)] {
+            let verdict = bag.classify(text).unwrap();
+            for (found, expected) in verdict.scores.iter().zip(by_hand(&weights, text)) {
+                assert!((found - expected).abs() < 1e-4, "{text:.20}: {found} and {expected}");
+            }
+            assert_eq!(verdict.embedding.len(), 2);
+        }
+    }
+
+    #[test]
+    fn broken_weights_fail_the_canary() {
+        let mut broken = weights(1.0);
+        broken.out_bias[3] = f32::NAN;
+        assert!(matches!(Bag::new(&broken), Err(ModelError::Canary(_))));
+        assert!(matches!(Bag::new(&weights(0.0)), Err(ModelError::Canary(_))), "every text alike");
+    }
+
+    #[test]
+    fn a_file_is_loaded_and_described() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("toy.safetensors");
+        weights(1.0).save(&path).unwrap();
+        let mut bag = Bag::load(&path).unwrap();
+        bag.canary().unwrap();
+        assert!(bag.describe().contains("toy.safetensors, bag of 64 features x 2"), "{}", bag.describe());
+        std::fs::write(&path, b"short").unwrap();
+        assert!(matches!(Bag::load(&path), Err(ModelError::Malformed { .. })));
+    }
+
+    #[test]
+    fn a_model_works_on_any_thread_that_loads_it() {
+        let scores =
+            || std::thread::spawn(|| Bag::new(&weights(1.0)).unwrap().classify("hello").unwrap().scores);
+        let (one, two) = (scores(), scores());
+        assert_eq!(one.join().unwrap(), two.join().unwrap());
     }
 }

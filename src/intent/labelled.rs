@@ -82,7 +82,10 @@ mod tests {
         let lines = parse(Path::new("dir/own.tsv"), text).unwrap();
         assert_eq!(lines.len(), 2);
         assert_eq!((lines[0].label, &*lines[0].text, &*lines[0].source), (Label::Greeting, "привет", "own"));
-        assert_eq!((lines[1].label, &*lines[1].text, &*lines[1].source), (Label::Coding, "fix the bug", "ours/en"));
+        assert_eq!(
+            (lines[1].label, &*lines[1].text, &*lines[1].source),
+            (Label::Coding, "fix the bug", "ours/en")
+        );
     }
 
     #[test]

@@ -2,14 +2,20 @@
 //!
 //! [`features`] turns a text into ids, `bag` makes a verdict of them on MLX, `train` makes the weights.
 
+pub mod augment;
+pub mod breaker;
 pub mod features;
+pub mod figures;
+pub mod holdout;
 pub mod labelled;
 pub mod weights;
+pub mod worker;
 
-pub mod augment;
 #[cfg(feature = "mlx")]
 pub mod bag;
-pub mod holdout;
+
+#[cfg(feature = "mlx")]
+mod fit;
 #[cfg(feature = "mlx")]
 pub mod train;
 

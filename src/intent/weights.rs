@@ -104,8 +104,10 @@ impl Weights {
         let mut tensor = |name: &str, dtype: &str, shape: Vec<usize>, bytes: &mut dyn Iterator<Item = u8>| {
             let start = data.len();
             data.extend(bytes);
-            header
-                .insert(name.into(), json!({"dtype": dtype, "shape": shape, "data_offsets": [start, data.len()]}));
+            header.insert(
+                name.into(),
+                json!({"dtype": dtype, "shape": shape, "data_offsets": [start, data.len()]}),
+            );
         };
         let [table, hidden, hidden_bias, out, out_bias] = self.shapes();
         tensor(table.0, table.1, table.2, &mut self.table.iter().flat_map(|v| v.to_le_bytes()));
@@ -168,7 +170,8 @@ impl Weights {
         let header = rest.get(..length).ok_or("cut off inside the header")?;
         let mut header: Map<String, Value> =
             serde_json::from_slice(header).map_err(|e| format!("the header is no JSON object: {e}"))?;
-        let metadata = header.remove("__metadata__").ok_or("no __metadata__: not written by `brainstem train`")?;
+        let metadata =
+            header.remove("__metadata__").ok_or("no __metadata__: not written by `brainstem train`")?;
         let metadata: BTreeMap<String, String> =
             serde_json::from_value(metadata).map_err(|e| format!("__metadata__: {e}"))?;
         let mut weights = Self::empty(&metadata)?;
@@ -204,22 +207,28 @@ impl Weights {
         let value = |name: &str| metadata.get(name).ok_or_else(|| format!("__metadata__ lacks {name:?}"));
         let expect = |name: &str, expected: String| {
             let found = value(name)?;
-            if *found == expected { Ok(()) } else { Err(format!("{name} is {found:?}, expected {expected:?}")) }
+            if *found == expected {
+                Ok(())
+            } else {
+                Err(format!("{name} is {found:?}, expected {expected:?}"))
+            }
         };
         expect("format", FORMAT.to_owned())?;
         expect("features", features::VERSION.to_string())?;
         expect("labels", Label::ALL.map(Label::name).join(","))?;
         let whole = |name: &str, max: usize| {
             let text = value(name)?;
-            text.parse().ok().filter(|n| (1..=max).contains(n)).ok_or_else(|| {
-                format!("{name} is {text:?}, expected a whole number from 1 to {max}")
-            })
+            text.parse()
+                .ok()
+                .filter(|n| (1..=max).contains(n))
+                .ok_or_else(|| format!("{name} is {text:?}, expected a whole number from 1 to {max}"))
         };
         let share = |name: &str, max: f32| {
             let text = value(name)?;
-            text.parse().ok().filter(|n| (0.0..=max).contains(n)).ok_or_else(|| {
-                format!("{name} is {text:?}, expected a number from 0 to {max}")
-            })
+            text.parse()
+                .ok()
+                .filter(|n| (0.0..=max).contains(n))
+                .ok_or_else(|| format!("{name} is {text:?}, expected a number from 0 to {max}"))
         };
         Ok(Self {
             settings: Settings {
@@ -264,6 +273,17 @@ pub fn to_half(value: f32) -> u16 {
     let bits = magnitude.to_bits();
     let rounded = bits + 0x0fff + ((bits >> 13) & 1);
     sign | ((rounded >> 13) - (112 << 10)) as u16
+}
+
+/// What a half-precision number stands for.
+pub fn from_half(bits: u16) -> f32 {
+    let sign = if bits & 0x8000 == 0 { 1.0 } else { -1.0 };
+    let (exponent, fraction) = (i32::from(bits >> 10 & 0x1f), f32::from(bits & 0x3ff));
+    match exponent {
+        0 => sign * fraction * 2f32.powi(-24),
+        31 => f32::NAN,
+        _ => sign * (1.0 + fraction / 1024.0) * 2f32.powi(exponent - 15),
+    }
 }
 
 #[cfg(test)]
@@ -336,6 +356,9 @@ mod tests {
         }
         assert_eq!(to_half(1.0 + 1.0 / 2048.0), 0x3c00, "a tie goes to even");
         assert_eq!(to_half(1.0 + 3.0 / 2048.0), 0x3c02);
-        assert_eq!(to_half(6.1e-5), 0x03ff + 1 - 0, "rounds up into the normal range");
+        assert_eq!(to_half(6.103e-5), 0x0400, "rounds up into the normal range");
+        for bits in (0..0x7c00).chain(0x8000..0xfc00) {
+            assert_eq!(to_half(from_half(bits)), bits);
+        }
     }
 }

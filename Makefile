@@ -1,0 +1,42 @@
+# Every target does its own set-up; a second run finds it done. Works with GNU make 3.81 (macOS).
+#   make run ARGS="--upstream http://10.0.0.5:11434" · make soak MINUTES=30 · make fuzz SECONDS_EACH=60
+
+MINUTES ?= 5
+SECONDS_EACH ?= 30
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test e2e bench fuzz soak lint setup clean-cache
+
+help: ## this list
+	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
+
+run: build ## set up, build and serve on 127.0.0.1:11440 (flags of `brainstem serve` in ARGS="…")
+	@scripts/run.sh $(ARGS)
+
+build: setup ## target/release/brainstem
+	@cargo build --release --locked
+
+test: ## everything that can be tested on this machine, with a summary
+	@scripts/test.sh
+
+e2e: setup ## a real Ollama (or OLLAMA_URL=…) behind the proxy, asked by the official clients
+	@tests/e2e/run.sh
+
+bench: build ## measure against bare Pingora and nginx, write benches/results.md
+	@benches/run.sh
+
+fuzz: setup ## every fuzz target for SECONDS_EACH seconds
+	@scripts/fuzz.sh $(SECONDS_EACH)
+
+soak: build ## mixed traffic for MINUTES minutes; memory, errors and stuck requests are watched
+	@python3 tests/e2e/soak.py --minutes $(MINUTES)
+
+lint: setup ## rustfmt, clippy, cargo deny with advisories, shellcheck
+	@scripts/lint.sh
+
+setup: # what the build needs (MLX on Linux); quick when it is done
+	@scripts/setup-mlx.sh
+
+clean-cache: ## remove what the tests downloaded (.cache); .mlx and target stay
+	rm -rf .cache tests/e2e/node/node_modules

@@ -1,0 +1,397 @@
+//! JSON read in place: one pass over the bytes, nothing built, strings decoded only where somebody asks.
+//!
+//! The grammar is checked in full (what `serde_json` refuses is refused); UTF-8 and lone surrogates are
+//! checked where a string is decoded. `serde_json` itself costs a second pass over all text for its UTF-8,
+//! which for a megabyte of Cyrillic is most of a millisecond.
+
+use std::borrow::Cow;
+
+use super::Unreadable;
+
+/// Deeper nesting than this is refused, as `serde_json` does: the stack is ours, the body is the client's.
+const DEEPEST: u8 = 127;
+
+const ONES: u64 = u64::from_le_bytes([1; 8]);
+const HIGHS: u64 = ONES << 7;
+
+/// A place in a JSON text.
+pub(super) struct Cursor<'b> {
+    bytes: &'b [u8],
+    at: usize,
+    depth: u8,
+}
+
+impl<'b> Cursor<'b> {
+    pub(super) fn new(bytes: &'b [u8]) -> Self {
+        Self { bytes, at: 0, depth: 0 }
+    }
+
+    /// The first byte of the next value or mark: it tells what it is.
+    pub(super) fn peek(&mut self) -> Option<u8> {
+        while let Some(b' ' | b'\n' | b'\t' | b'\r') = self.bytes.get(self.at) {
+            self.at += 1;
+        }
+        self.bytes.get(self.at).copied()
+    }
+
+    fn take(&mut self, mark: u8) -> Result<(), Unreadable> {
+        if self.peek() != Some(mark) {
+            return Err(Unreadable);
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    /// Nothing but white space is left.
+    pub(super) fn end(&mut self) -> Result<(), Unreadable> {
+        self.peek().map_or(Ok(()), |_| Err(Unreadable))
+    }
+
+    /// An object. `member` gets each key, with the cursor before its value, which it has to read.
+    pub(super) fn object(
+        &mut self,
+        mut member: impl FnMut(&mut Self, Text<'b>) -> Result<(), Unreadable>,
+    ) -> Result<(), Unreadable> {
+        self.list(b'{', b'}', |cursor| {
+            let key = cursor.string()?;
+            cursor.take(b':')?;
+            member(cursor, key)
+        })
+    }
+
+    /// An array. `item` is called with the cursor before each element, which it has to read.
+    pub(super) fn array(
+        &mut self,
+        item: impl FnMut(&mut Self) -> Result<(), Unreadable>,
+    ) -> Result<(), Unreadable> {
+        self.list(b'[', b']', item)
+    }
+
+    fn list(
+        &mut self,
+        open: u8,
+        close: u8,
+        mut item: impl FnMut(&mut Self) -> Result<(), Unreadable>,
+    ) -> Result<(), Unreadable> {
+        self.take(open)?;
+        if self.depth == DEEPEST {
+            return Err(Unreadable);
+        }
+        self.depth += 1;
+        if self.peek() == Some(close) {
+            self.at += 1;
+        } else {
+            loop {
+                item(self)?;
+                match self.peek() {
+                    Some(b',') => self.at += 1,
+                    Some(mark) if mark == close => break self.at += 1,
+                    _ => return Err(Unreadable),
+                }
+            }
+        }
+        self.depth -= 1;
+        Ok(())
+    }
+
+    /// A string, not decoded.
+    pub(super) fn string(&mut self) -> Result<Text<'b>, Unreadable> {
+        self.take(b'"')?;
+        let start = self.at - 1;
+        let mut at = self.at;
+        let mut escaped = false;
+        loop {
+            at = plain_until(self.bytes, at);
+            match self.bytes.get(at) {
+                Some(b'"') => {
+                    self.at = at + 1;
+                    return Ok(Text { quoted: &self.bytes[start..self.at], escaped });
+                }
+                Some(b'\\') => at += escape(&self.bytes[at + 1..])?,
+                _ => return Err(Unreadable),
+            }
+            escaped = true;
+        }
+    }
+
+    fn number(&mut self) -> Result<(), Unreadable> {
+        if self.bytes.get(self.at) == Some(&b'-') {
+            self.at += 1;
+        }
+        let zero = self.bytes.get(self.at) == Some(&b'0');
+        if self.digits()? > 1 && zero {
+            return Err(Unreadable);
+        }
+        if self.bytes.get(self.at) == Some(&b'.') {
+            self.at += 1;
+            self.digits()?;
+        }
+        if let Some(b'e' | b'E') = self.bytes.get(self.at) {
+            self.at += 1;
+            if let Some(b'+' | b'-') = self.bytes.get(self.at) {
+                self.at += 1;
+            }
+            self.digits()?;
+        }
+        Ok(())
+    }
+
+    fn digits(&mut self) -> Result<usize, Unreadable> {
+        let start = self.at;
+        while self.bytes.get(self.at).is_some_and(u8::is_ascii_digit) {
+            self.at += 1;
+        }
+        if self.at == start { Err(Unreadable) } else { Ok(self.at - start) }
+    }
+
+    /// Any value, as it stands.
+    pub(super) fn value(&mut self) -> Result<Raw<'b>, Unreadable> {
+        let first = self.peek();
+        let start = self.at;
+        match first {
+            Some(b'"') => drop(self.string()?),
+            Some(b'{') => self.object(|cursor, _| cursor.value().map(drop))?,
+            Some(b'[') => self.array(|cursor| cursor.value().map(drop))?,
+            Some(b'-' | b'0'..=b'9') => self.number()?,
+            _ => {
+                let rest = &self.bytes[start..];
+                let word: &[u8] = [&b"null"[..], b"true", b"false"]
+                    .into_iter()
+                    .find(|word| rest.starts_with(word))
+                    .ok_or(Unreadable)?;
+                self.at += word.len();
+            }
+        }
+        Ok(Raw { json: &self.bytes[start..self.at], start })
+    }
+}
+
+/// Where the next quote, backslash or control character stands.
+#[inline]
+fn plain_until(bytes: &[u8], mut at: usize) -> usize {
+    // Escapes stand close together or far apart: two words first, then by the block.
+    for _ in 0..2 {
+        let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk) else { break };
+        let marks = marks(*word);
+        if marks != 0 {
+            return at + marks.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    // The compiler makes vector instructions of this one.
+    while let Some(block) = bytes.get(at..).and_then(<[u8]>::first_chunk::<32>) {
+        if block.iter().fold(false, |found, b| found | is_mark(*b)) {
+            break;
+        }
+        at += 32;
+    }
+    while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
+        let marks = marks(*word);
+        if marks != 0 {
+            return at + marks.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    let rest = bytes.get(at..).unwrap_or_default();
+    at + rest.iter().position(|b| is_mark(*b)).unwrap_or(rest.len())
+}
+
+fn is_mark(b: u8) -> bool {
+    (b == b'"') | (b == b'\\') | (b < 0x20)
+}
+
+/// The high bits of those of eight bytes that are marks. The lowest one is exact: what a borrow smears lies
+/// above it.
+fn marks(word: [u8; 8]) -> u64 {
+    let word = u64::from_le_bytes(word);
+    let equal = |b: u8| {
+        let x = word ^ (ONES * u64::from(b));
+        x.wrapping_sub(ONES) & !x
+    };
+    let control = word.wrapping_sub(ONES * 0x20) & !word;
+    (equal(b'"') | equal(b'\\') | control) & HIGHS
+}
+
+/// The length of an escape, from what follows its backslash.
+#[inline]
+fn escape(rest: &[u8]) -> Result<usize, Unreadable> {
+    match rest.first() {
+        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(2),
+        Some(b'u') if rest.get(1..5).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)) => Ok(6),
+        _ => Err(Unreadable),
+    }
+}
+
+/// A string as it stands in the text, with its quotes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Text<'b> {
+    quoted: &'b [u8],
+    escaped: bool,
+}
+
+impl<'b> Text<'b> {
+    /// Its length in the body, without the quotes.
+    pub(super) fn len(&self) -> usize {
+        self.quoted.len() - 2
+    }
+
+    /// The characters meant. Borrowed, if there is nothing to unescape.
+    pub(super) fn decode(&self) -> Result<Cow<'b, str>, Unreadable> {
+        if self.escaped {
+            return serde_json::from_slice(self.quoted).map(Cow::Owned).map_err(|_| Unreadable);
+        }
+        let inner = &self.quoted[1..self.quoted.len() - 1];
+        std::str::from_utf8(inner).map(Cow::Borrowed).map_err(|_| Unreadable)
+    }
+}
+
+/// A value as it stands in the text.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Raw<'b> {
+    /// Never empty, without white space around it.
+    pub(super) json: &'b [u8],
+    /// Where it stands in the text.
+    pub(super) start: usize,
+}
+
+impl<'b> Raw<'b> {
+    pub(super) fn first(&self) -> u8 {
+        self.json[0]
+    }
+
+    pub(super) fn cursor(&self) -> Cursor<'b> {
+        Cursor::new(self.json)
+    }
+
+    pub(super) fn is_null(&self) -> bool {
+        self.first() == b'n'
+    }
+
+    /// null, false, "", 0, [] or {}: what a Go field holds when nobody set it.
+    pub(super) fn is_zero(&self) -> bool {
+        match self.json {
+            b"null" | b"false" | b"\"\"" => true,
+            [b'[' | b'{', inner @ .., _] => inner.trim_ascii().is_empty(),
+            _ => self.float() == Some(0.0),
+        }
+    }
+
+    pub(super) fn boolean(&self) -> Option<bool> {
+        match self.json {
+            b"true" => Some(true),
+            b"false" => Some(false),
+            _ => None,
+        }
+    }
+
+    fn number(&self) -> Option<&'b str> {
+        matches!(self.first(), b'-' | b'0'..=b'9').then(|| std::str::from_utf8(self.json).ok()).flatten()
+    }
+
+    /// A number written as an integer, the only form that Go reads into an `int`.
+    pub(super) fn integer(&self) -> Option<i64> {
+        self.number()?.parse().ok()
+    }
+
+    pub(super) fn float(&self) -> Option<f64> {
+        self.number()?.parse().ok().filter(|number: &f64| number.is_finite())
+    }
+
+    /// The string that it is, if it is one.
+    pub(super) fn string(&self) -> Option<Text<'b>> {
+        self.cursor().string().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn accepts(json: &[u8]) -> bool {
+        let mut cursor = Cursor::new(json);
+        cursor.value().and_then(|_| cursor.end()).is_ok()
+    }
+
+    fn serde_accepts(json: &[u8]) -> bool {
+        serde_json::from_slice::<serde::de::IgnoredAny>(json).is_ok()
+    }
+
+    #[test]
+    fn the_grammar_is_json_and_nothing_else() {
+        for good in
+            ["0", "-0.5e+10", r#"{"a":[1,{"b":null}],"c":"\u00e9\n"}"#, " [ ] ", "true", "\"12345678\""]
+        {
+            assert!(accepts(good.as_bytes()), "{good}");
+        }
+        for bad in [
+            "",
+            "01",
+            "1.",
+            "-",
+            "+1",
+            "[1,]",
+            "{,}",
+            "{\"a\"}",
+            "{a:1}",
+            "nul",
+            "\"\\x\"",
+            "\"\\u12g4\"",
+            "\"a",
+            "\"tab\there\"",
+            "1 2",
+            "[",
+            "[1}",
+            "{\"a\":1,}",
+            "'a'",
+            "\"\\u12",
+            "\u{feff}1",
+        ] {
+            assert!(!accepts(bad.as_bytes()), "{bad}");
+            assert!(!serde_accepts(bad.as_bytes()), "{bad}");
+        }
+    }
+
+    #[test]
+    fn nesting_has_an_end() {
+        let nested = |depth: usize| ["[".repeat(depth), "]".repeat(depth)].concat();
+        assert!(accepts(nested(127).as_bytes()));
+        assert!(!accepts(nested(128).as_bytes()));
+        assert!(!accepts("[".repeat(1_000_000).as_bytes()));
+    }
+
+    #[test]
+    fn strings_are_decoded_only_when_they_can_be() {
+        let text = |json: &'static [u8]| Cursor::new(json).string().unwrap().decode();
+        assert!(matches!(text("\"привет\"".as_bytes()), Ok(Cow::Borrowed("привет"))));
+        assert_eq!(text(br#""a\u043f\ud83d\ude00\"""#).unwrap(), "aп😀\"");
+        assert!(text(br#""\ud83d""#).is_err(), "a lone surrogate");
+        assert!(text(b"\"\xff\"").is_err(), "not UTF-8");
+    }
+
+    #[test]
+    fn what_go_leaves_at_zero_is_zero() {
+        for zero in ["null", "false", "\"\"", "0", "0.0", "-0", "0e9", "[]", "[ \n]", "{ }"] {
+            assert!(Cursor::new(zero.as_bytes()).value().unwrap().is_zero(), "{zero}");
+        }
+        for set in ["true", "\"0\"", "1", "0.1", "[0]", "{\"a\":0}"] {
+            assert!(!Cursor::new(set.as_bytes()).value().unwrap().is_zero(), "{set}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn serde_json_agrees_on_noise(json in r#"[\[\]{}",:\\untrefalsd0-9.eE+\- \n\x01é]{0,24}"#) {
+            prop_assert_eq!(accepts(json.as_bytes()), serde_accepts(json.as_bytes()), "{}", json);
+        }
+
+        #[test]
+        fn serde_json_agrees_on_strings(text in "\\PC{0,40}", at in 0usize..60, byte: u8) {
+            let mut json = serde_json::to_vec(&serde_json::json!({ "k": [text, 1.5, null] })).unwrap();
+            prop_assert!(accepts(&json));
+            let at = at % json.len();
+            json[at] = byte;
+            prop_assert_eq!(accepts(&json), serde_accepts(&json));
+        }
+    }
+}

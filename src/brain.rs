@@ -1,0 +1,331 @@
+//! What every part of a running brainstem shares, and the decision as it happens: look, draft, perhaps ask,
+//! conclude.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use arc_swap::ArcSwap;
+
+use crate::ask::{Ask, Guards};
+use crate::category::Category;
+use crate::config::{Config, Mode};
+use crate::decide::{self, Decision, Draft, Ground};
+use crate::intent::worker::{Health, Intent, Load, Manners, Outcome};
+use crate::intent::{Classifier, Verdict};
+use crate::metrics::{Metrics, seconds};
+use crate::problem::Problem;
+use crate::rules::{Facts, Reload, Snapshot, VocabularyBuf};
+use crate::text;
+use crate::upstream::{Seen, Upstream};
+
+/// The shared state. Only the snapshot, the classifier's health and what is seen of upstreams change.
+#[derive(Debug)]
+pub struct Brain {
+    /// Checked, for the life of the process.
+    pub config: Config,
+    /// Rules and answers, swapped whole.
+    pub snapshot: Arc<ArcSwap<Snapshot>>,
+    /// What the last refused reload complained of; empty after a good one.
+    pub complaints: Arc<ArcSwap<Vec<Problem>>>,
+    /// The classifier, unless its mode is off.
+    pub intent: Option<Arc<Intent>>,
+    /// In the config's order; empty in commands that start no proxy.
+    pub upstreams: Vec<Upstream>,
+    /// Of this process.
+    pub metrics: Arc<Metrics>,
+    /// When it was made.
+    pub started: Instant,
+}
+
+/// What the classifier had to do with a decision.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Consulted {
+    /// The ask was none of its business.
+    No,
+    /// Its mode is off.
+    Off,
+    /// Asked in passing: its word changes nothing.
+    Shadow,
+    /// Asked, and this came of it, after that long.
+    Asked(Outcome, Duration),
+}
+
+/// Everything around an ask's body that a decision needs.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Around<'a> {
+    /// The category that the client named in a header.
+    pub hint: Option<&'a str>,
+    /// What the request's headers say against a local answer.
+    pub guards: Guards,
+}
+
+/// Microseconds of each stage, for `explain`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Stages {
+    /// Folding, words, language.
+    pub look: Duration,
+    /// Hint and rules.
+    pub rules: Duration,
+    /// Waiting for the classifier.
+    pub classifier: Duration,
+    /// Answer and route.
+    pub route: Duration,
+}
+
+impl Brain {
+    /// What the last look at that upstream showed.
+    pub fn seen(&self, index: usize) -> Arc<Seen> {
+        self.upstreams.get(index).map(Upstream::seen).unwrap_or_default()
+    }
+
+    /// The classifier's state, in words.
+    pub fn classifier_health(&self) -> Health {
+        match &self.intent {
+            Some(intent) => intent.health(),
+            None => Health::Down("switched off (classifier.mode)".into()),
+        }
+    }
+
+    /// Decides about an ask and hands the decision to `act` while its snapshot is held.
+    pub async fn decide<T>(
+        &self,
+        ask: &Ask<'_>,
+        around: Around<'_>,
+        act: impl FnOnce(&Sight<'_>, &Decision<'_>) -> T,
+    ) -> T {
+        let mut stages = Stages::default();
+        let snapshot = self.snapshot.load_full();
+        let clock = Instant::now();
+        let folded = text::fold(&ask.text);
+        let facts = Facts {
+            text: &ask.text,
+            folded: &folded,
+            words: text::count_words(&ask.text),
+            turns: ask.turns,
+            model: &ask.model,
+            family: ask.dialect.family(),
+            has: ask.has,
+            language: text::language(&ask.text),
+        };
+        let hint = around.hint.or(ask.hint.as_deref()).and_then(|name| self.config.category(name));
+        let may_have = |index: usize| self.seen(index).may_have(&ask.model);
+        let ground = Ground {
+            snapshot: &snapshot,
+            config: &self.config,
+            ask,
+            facts: &facts,
+            hint,
+            may_have: &may_have,
+            guards: around.guards,
+        };
+        stages.look = clock.elapsed();
+        let clock = Instant::now();
+        let draft = decide::draft(&ground);
+        stages.rules = clock.elapsed();
+        let consulted = if decide::wants_classifier(&draft, &ground) {
+            self.consult(&draft, &ask.text, facts.words).await
+        } else {
+            Consulted::No
+        };
+        if let Consulted::Asked(_, waited) = consulted {
+            stages.classifier = waited;
+        }
+        let clock = Instant::now();
+        let verdict = match &consulted {
+            Consulted::Asked(Outcome::Verdict(verdict), _) => Some(verdict),
+            _ => None,
+        };
+        let decision = decide::conclude(draft, verdict, &ground);
+        stages.route = clock.elapsed();
+        act(&Sight { snapshot: &snapshot, ask, facts: &facts, consulted: &consulted, stages }, &decision)
+    }
+
+    /// Asks the classifier as its mode says, counts it, and logs the older system's line.
+    async fn consult(&self, draft: &Draft<'_>, text: &str, words: usize) -> Consulted {
+        let Some(intent) = self.intent.clone() else { return Consulted::Off };
+        let from = draft.category;
+        let metrics = self.metrics.clone();
+        if self.config.classifier.mode == Mode::Shadow {
+            let text = text.to_owned();
+            tokio::spawn(async move {
+                let clock = Instant::now();
+                let outcome = intent.ask(&text).await;
+                record(&metrics, from, &outcome, words, clock.elapsed());
+            });
+            return Consulted::Shadow;
+        }
+        let clock = Instant::now();
+        let outcome = intent.ask(text).await;
+        let waited = clock.elapsed();
+        record(&metrics, from, &outcome, words, waited);
+        Consulted::Asked(outcome, waited)
+    }
+}
+
+/// What `act` may look at besides the decision.
+#[derive(Debug)]
+pub struct Sight<'a> {
+    /// The generation that decided.
+    pub snapshot: &'a Snapshot,
+    /// The ask.
+    pub ask: &'a Ask<'a>,
+    /// What the rules saw.
+    pub facts: &'a Facts<'a>,
+    /// What the classifier had to do with it.
+    pub consulted: &'a Consulted,
+    /// How long it took.
+    pub stages: Stages,
+}
+
+fn record(metrics: &Metrics, from: Category, outcome: &Outcome, words: usize, waited: Duration) {
+    let to = match outcome {
+        Outcome::Verdict(verdict) => Verdict::confident(verdict).category(),
+        _ => from,
+    };
+    let name = match outcome {
+        Outcome::Verdict(_) if to != from => "changed",
+        Outcome::Verdict(_) => "kept",
+        Outcome::Timeout => "timeout",
+        Outcome::Busy => "busy",
+        Outcome::Error => "error",
+        Outcome::Open => "open",
+    };
+    metrics.classifier_requests.with_label_values(&[name]).inc();
+    if matches!(outcome, Outcome::Busy | Outcome::Open) {
+        return;
+    }
+    metrics.classifier_seconds.observe(seconds(waited));
+    if to != from {
+        metrics.category_changes.with_label_values(&[from.name(), to.name()]).inc();
+    }
+    // The older system's own line, to the letter: `brainstem measure --parse-logs` and its scripts read it.
+    tracing::info!("[MLX_LIGHT_CLASSIFY] {from} -> {to} goal_len={words} duration_ms={}", waited.as_millis());
+}
+
+impl Brain {
+    /// Reads rules and answers, starts the classifier's thread, and, for a proxy, looks at the upstreams.
+    ///
+    /// # Errors
+    /// Everything that is wrong with rules and answers, or what the system refuses.
+    pub fn open(config: Config, with_upstreams: bool) -> Result<Self, Vec<Problem>> {
+        let whole = |what: &str, why: String| vec![Problem::whole(Path::new(what), why)];
+        let snapshot = Snapshot::load(&config.proxy.rules, &vocabulary(&config).borrow())?;
+        let metrics = Arc::new(Metrics::new().map_err(|e| whole("metrics", e.to_string()))?);
+        metrics.rules_generation.set(i64::try_from(snapshot.generation).unwrap_or(i64::MAX));
+        metrics.rules_last_success.set(seconds_since_epoch(snapshot.loaded_at));
+        let upstreams = match with_upstreams {
+            true => config.upstreams.iter().map(|u| Upstream::watch(u.clone(), metrics.clone())).collect(),
+            false => Ok(Vec::new()),
+        };
+        let upstreams = upstreams.map_err(|e| whole("upstream", format!("no thread to watch it: {e}")))?;
+        let intent =
+            start_intent(&config).map_err(|e| whole("classifier", format!("no thread for it: {e}")))?;
+        Ok(Self {
+            snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
+            complaints: Arc::default(),
+            intent,
+            upstreams,
+            metrics,
+            started: Instant::now(),
+            config,
+        })
+    }
+
+    /// What happened to a change of the rules directory.
+    pub fn note_reload(&self, reload: &Reload) {
+        match reload {
+            Reload::Swapped { generation, rules, answers, .. } => {
+                self.complaints.store(Arc::default());
+                self.metrics.rules_reloads.with_label_values(&["ok"]).inc();
+                self.metrics.rules_generation.set(i64::try_from(*generation).unwrap_or(i64::MAX));
+                self.metrics.rules_last_success.set(seconds_since_epoch(SystemTime::now()));
+                tracing::info!("rules generation {generation}: {rules} rules, {answers} answers");
+            }
+            Reload::Refused(problems) => {
+                self.metrics.rules_reloads.with_label_values(&["refused"]).inc();
+                for problem in problems {
+                    tracing::warn!("rules not reloaded: {problem}");
+                }
+                self.complaints.store(Arc::new(problems.clone()));
+            }
+        }
+    }
+
+    /// Which arm of the comparison this process's asks belong to.
+    pub fn arm(&self) -> &'static str {
+        match self.config.classifier.mode {
+            Mode::On => "classifier",
+            Mode::Shadow => "shadow",
+            Mode::Off => "rules",
+        }
+    }
+}
+
+/// What rule files may name under this config.
+pub fn vocabulary(config: &Config) -> VocabularyBuf {
+    VocabularyBuf { categories: config.category_names(), upstreams: config.upstream_names() }
+}
+
+fn start_intent(config: &Config) -> std::io::Result<Option<Arc<Intent>>> {
+    if config.classifier.mode == Mode::Off {
+        return Ok(None);
+    }
+    let manners = Manners {
+        timeout: config.classifier.timeout,
+        queue: config.classifier.queue,
+        cooldown: config.classifier.cooldown,
+        preload: config.light.preload,
+    };
+    let config = config.clone();
+    let load: Load = Box::new(move || load_classifier(&config));
+    Ok(Some(Arc::new(Intent::start(manners, load)?)))
+}
+
+/// The classifier that the config names, on the calling thread, where it must stay.
+///
+/// # Errors
+/// Why there is none, in one line.
+#[cfg(feature = "mlx")]
+pub fn load_classifier(config: &Config) -> Result<Box<dyn Classifier>, String> {
+    let path = &config.classifier.model;
+    let size = std::fs::metadata(path).map_err(|e| format!("{}: {e}", path.display()))?.len();
+    if config.light.only_light && size > config.light.max_bytes {
+        return Err(format!(
+            "{}: {size} bytes, above light.max_bytes = {} (light.only_light)",
+            path.display(),
+            config.light.max_bytes
+        ));
+    }
+    let limit = usize::try_from(config.light.cache_limit).unwrap_or(usize::MAX);
+    mlx_rs::memory::set_cache_limit(limit).map_err(|e| e.to_string())?;
+    let bag = crate::intent::bag::Bag::load(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    Ok(Box::new(bag))
+}
+
+/// Built without MLX: there is none.
+///
+/// # Errors
+/// Always.
+#[cfg(not(feature = "mlx"))]
+pub fn load_classifier(_: &Config) -> Result<Box<dyn Classifier>, String> {
+    Err("this brainstem was built without MLX".into())
+}
+
+/// MLX's memory: active, cached, peak, in bytes. Counters of the allocator; safe from any thread.
+#[cfg(feature = "mlx")]
+pub fn light_memory() -> [(&'static str, usize); 3] {
+    use mlx_rs::memory::{active_memory, cache_memory, peak_memory};
+    let known = |bytes: Result<usize, mlx_rs::error::Exception>| bytes.unwrap_or(0);
+    [("active", known(active_memory())), ("cache", known(cache_memory())), ("peak", known(peak_memory()))]
+}
+
+/// Built without MLX: none.
+#[cfg(not(feature = "mlx"))]
+pub fn light_memory() -> [(&'static str, usize); 3] {
+    [("active", 0), ("cache", 0), ("peak", 0)]
+}
+
+fn seconds_since_epoch(at: SystemTime) -> f64 {
+    at.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64())
+}

@@ -1,0 +1,100 @@
+//! The command line, as it is typed.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::commands;
+use crate::config::{Config, Overrides};
+use crate::problem::Problem;
+
+/// A reverse proxy in front of Ollama that answers life support itself and leaves the thinking to the big models.
+#[derive(Debug, Parser)]
+#[command(name = "brainstem", version, max_term_width = 100)]
+pub struct Cli {
+    /// Without a command: serve.
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// Where the config is and what is said over it.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Settings {
+    /// The config file [default: config/brainstem.toml if it exists]
+    #[arg(long, global = true, env = "BRAINSTEM_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where clients come in [default: 127.0.0.1:11440]
+    #[arg(long, global = true, value_name = "ADDR")]
+    pub listen: Option<String>,
+    /// Where metrics, health and explain are [default: 127.0.0.1:9464]
+    #[arg(long, global = true, value_name = "ADDR")]
+    pub admin: Option<String>,
+    /// The Ollama server [default: http://127.0.0.1:11434]
+    #[arg(long, global = true, value_name = "URL")]
+    pub upstream: Option<String>,
+    /// The directory of rules and answers [default: rules]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub rules: Option<String>,
+}
+
+impl Settings {
+    /// The checked config.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn load(&self) -> Result<Config, Vec<Problem>> {
+        let overrides = Overrides {
+            listen: self.listen.clone(),
+            admin: self.admin.clone(),
+            upstream: self.upstream.clone(),
+            rules: self.rules.clone(),
+        };
+        Config::load(self.config.as_deref(), &overrides)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the proxy (also with no command)
+    Serve,
+    /// Validate config, rules and answers; start nothing
+    Check,
+    /// Show the decision that an ask would get, and why; calls no upstream
+    Explain(commands::explain::Explain),
+    /// Run labelled lines through rules and classifier exactly as requests would go
+    Eval(commands::eval::Eval),
+    /// Classify lines from stdin, one JSON object each; the classifier alone
+    Classify,
+    /// Time test requests against a running proxy, or read a log's classifier lines
+    Measure(commands::measure::Measure),
+    /// Train the default classifier from labelled lines
+    #[cfg(feature = "mlx")]
+    Train(commands::train::Train),
+}
+
+impl Cli {
+    /// Runs the command; the exit code is 0 for good, 1 if the thing checked is wrong (2, for usage, is clap's).
+    pub fn run(self) -> ExitCode {
+        let settings = &self.settings;
+        let done = match self.command.unwrap_or(Command::Serve) {
+            Command::Serve => commands::serve::run(settings),
+            Command::Check => commands::check::run(settings),
+            Command::Explain(explain) => explain.run(settings),
+            Command::Eval(eval) => eval.run(settings),
+            Command::Classify => commands::classify::run(settings),
+            Command::Measure(measure) => measure.run(),
+            #[cfg(feature = "mlx")]
+            Command::Train(train) => train.run(),
+        };
+        match done {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{error}");
+                ExitCode::from(1)
+            }
+        }
+    }
+}

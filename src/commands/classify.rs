@@ -1,0 +1,72 @@
+//! `brainstem classify`: lines in, verdicts out. The classifier alone: no rules, no word window, no deadline.
+
+use std::io::{BufRead, Write};
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::Failure;
+use crate::brain;
+use crate::category::Label;
+use crate::cli::Settings;
+use crate::intent::Verdict;
+
+#[derive(Serialize)]
+struct Line<'a> {
+    text: &'a str,
+    label: &'static str,
+    probability: f32,
+    scores: Scores,
+    micros: u128,
+}
+
+/// The scores by label, in the order of [`Label::ALL`].
+#[derive(Debug, Clone, Serialize)]
+pub struct Scores {
+    greeting: f32,
+    data_question: f32,
+    coding: f32,
+    reasoning: f32,
+    general: f32,
+}
+
+impl From<&Verdict> for Scores {
+    fn from(verdict: &Verdict) -> Self {
+        Self {
+            greeting: verdict.of(Label::Greeting),
+            data_question: verdict.of(Label::DataQuestion),
+            coding: verdict.of(Label::Coding),
+            reasoning: verdict.of(Label::Reasoning),
+            general: verdict.of(Label::General),
+        }
+    }
+}
+
+/// Classifies stdin, line by line.
+///
+/// # Errors
+/// If there is no classifier, or it fails.
+pub fn run(settings: &Settings) -> Result<(), Failure> {
+    crate::log::quiet();
+    let config = settings.load()?;
+    let mut classifier = brain::load_classifier(&config).map_err(Failure::new)?;
+    let mut out = std::io::stdout().lock();
+    for text in std::io::stdin().lock().lines() {
+        let text = text?;
+        let clock = Instant::now();
+        let verdict = classifier.classify(&text).map_err(|e| Failure::new(e.to_string()))?;
+        let line = Line {
+            label: verdict.confident().name(),
+            probability: verdict.of(verdict.confident()),
+            scores: Scores::from(&verdict),
+            micros: clock.elapsed().as_micros(),
+            text: &text,
+        };
+        let json = serde_json::to_string(&line).map_err(|e| Failure::new(e.to_string()))?;
+        if let Err(error) = writeln!(out, "{json}") {
+            // `| head` has seen enough.
+            return if error.kind() == std::io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error.into()) };
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! What the subcommands do. Each returns `Ok` or the one text to print before exit code 1.
+
+pub mod check;
+pub mod classify;
+pub mod eval;
+pub mod explain;
+pub mod measure;
+pub mod serve;
+#[cfg(feature = "mlx")]
+pub mod train;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::brain::Brain;
+use crate::cli::Settings;
+use crate::intent::worker::Health;
+use crate::problem::Problem;
+
+/// What ends a command badly; printed as it stands.
+#[derive(Debug)]
+pub struct Failure(String);
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Failure {
+    /// A failure in one line.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}
+
+impl From<Vec<Problem>> for Failure {
+    fn from(problems: Vec<Problem>) -> Self {
+        Self(problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n"))
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// A brain for commands that start no proxy: no upstream is looked at.
+fn offline_brain(settings: &Settings) -> Result<Arc<Brain>, Failure> {
+    crate::log::quiet();
+    let config = settings.load()?;
+    Ok(Arc::new(Brain::open(config, false)?))
+}
+
+/// Waits until the classifier is ready, or known not to be.
+async fn classifier_settled(brain: &Brain) -> Health {
+    /// Reading the weights takes tens of milliseconds; a cold disk some more.
+    const LONGEST: Duration = Duration::from_secs(60);
+    let clock = Instant::now();
+    loop {
+        match brain.classifier_health() {
+            Health::Loading if clock.elapsed() < LONGEST => {
+                tokio::time::sleep(Duration::from_millis(2)).await
+            }
+            health => return health,
+        }
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+}

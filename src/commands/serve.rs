@@ -1,0 +1,108 @@
+//! `brainstem serve`: everything started in order, then Pingora runs until told to stop.
+
+use std::io::IsTerminal;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use pingora::proxy::http_proxy_service;
+use pingora::server::Server;
+use pingora::server::configuration::ServerConf;
+use pingora::services::listening::Service;
+
+use super::Failure;
+use crate::admin::Admin;
+use crate::brain::{self, Brain};
+use crate::cli::Settings;
+use crate::config::Config;
+use crate::proxy::Proxy;
+use crate::rules;
+
+/// Runs the proxy. Returns only if it cannot start; Pingora ends the process itself.
+///
+/// # Errors
+/// What is wrong with config or rules, or the address that is taken.
+pub fn run(settings: &Settings) -> Result<(), Failure> {
+    let mut config = settings.load()?;
+    crate::log::start(&config.log);
+    config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    config.proxy.listen = free(config.proxy.listen, "proxy.listen or --listen")?;
+    config.admin = config.admin.map(|at| free(at, "admin.listen or --admin")).transpose()?;
+    let brain = Arc::new(Brain::open(config, true)?);
+    let _watch = watch_rules(&brain)?;
+    let config = &brain.config;
+    let mut server = Server::new_with_opt_and_conf(None, pingora_conf(config));
+    server.bootstrap();
+    let mut proxy = http_proxy_service(&server.configuration, Proxy::new(brain.clone()));
+    proxy.add_tcp(&config.proxy.listen.to_string());
+    server.add_service(proxy);
+    if let Some(at) = config.admin {
+        let mut admin = Service::new("admin".into(), Admin::new(brain.clone()));
+        admin.threads = Some(1);
+        admin.add_tcp(&at.to_string());
+        server.add_service(admin);
+    }
+    greet(config);
+    server.run_forever()
+}
+
+/// The rules directory, watched for as long as the result lives.
+fn watch_rules(brain: &Arc<Brain>) -> Result<rules::Watch, Failure> {
+    let noting = brain.clone();
+    let vocabulary = brain::vocabulary(&brain.config);
+    rules::watch(&brain.config.proxy.rules, vocabulary, brain.snapshot.clone(), move |reload| {
+        noting.note_reload(&reload)
+    })
+    .map_err(|e| Failure::new(format!("{}: {e}", brain.config.proxy.rules.display())))
+}
+
+/// Takes the address for a moment: Pingora would panic on one that is taken, and would not say which port it
+/// was given for 0.
+fn free(at: SocketAddr, key: &str) -> Result<SocketAddr, Failure> {
+    let taken =
+        |e: std::io::Error| Failure::new(format!("cannot listen on {at}: {e}; choose another with {key}"));
+    TcpListener::bind(at).and_then(|listener| listener.local_addr()).map_err(taken)
+}
+
+fn pingora_conf(config: &Config) -> ServerConf {
+    ServerConf {
+        threads: config.proxy.threads,
+        // Between SIGTERM and the end: first no new connections, then running requests may finish.
+        grace_period_seconds: Some(0),
+        graceful_shutdown_timeout_seconds: Some(config.proxy.grace.as_secs()),
+        upstream_keepalive_pool_size: 256,
+        ..ServerConf::default()
+    }
+}
+
+fn greet(config: &Config) {
+    let listen = config.proxy.listen;
+    let upstream = &config.upstreams[0];
+    tracing::info!("listening on http://{listen}, forwarding to {}", upstream.url());
+    if let Some(admin) = config.admin {
+        tracing::info!("metrics, health and explain on http://{admin}");
+    }
+    if !std::io::stdout().is_terminal() && std::env::var_os("BRAINSTEM_GREET").is_none() {
+        return;
+    }
+    let ask = |path: &str, body: &str| format!("  curl http://{listen}{path} -d '{body}'");
+    println!("\nbrainstem {} is listening on http://{listen}. Try:\n", env!("CARGO_PKG_VERSION"));
+    let messages = |text: &str| format!(r#"[{{"role":"user","content":"{text}"}}]"#);
+    println!(
+        "{}",
+        ask(
+            "/api/chat",
+            &format!(r#"{{"model":"llama3.2","stream":false,"messages":{}}}"#, messages("Привет!"))
+        )
+    );
+    println!(
+        "{}",
+        ask(
+            "/v1/chat/completions",
+            &format!(r#"{{"model":"llama3.2","messages":{}}}"#, messages("what can you do?"))
+        )
+    );
+    match config.admin {
+        Some(admin) => println!("  curl -s http://{admin}/metrics | grep brainstem_requests_total\n"),
+        None => println!("  curl http://{listen}/api/tags\n"),
+    }
+}

@@ -1,0 +1,400 @@
+//! The one thread that MLX runs on, and how asks wait for it: once, for a bounded time, or not at all.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use tokio::sync::oneshot;
+
+use super::breaker::{Breaker, Failure};
+use super::{Classifier, ClassifyError, Verdict};
+
+/// A running classification this old is stuck or starved; who comes then is told "busy" instead of
+/// queueing behind it. A healthy one takes well under a millisecond.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// Classified after every error: an MLX error may surface one call late, or poison what follows.
+const CANARY: &str = "привет, are you there?";
+
+/// Makes the classifier. Runs on the worker's thread, again after the classifier was given up.
+pub type Load = Box<dyn FnMut() -> Result<Box<dyn Classifier>, String> + Send>;
+
+/// Whether the classifier can be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// Its weights are being read.
+    Loading,
+    /// It answers; how it describes itself.
+    Ready(String),
+    /// It does not; why.
+    Down(String),
+}
+
+/// What came of asking.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// It answered.
+    Verdict(Verdict),
+    /// It did not answer within the budget.
+    Timeout,
+    /// Others are being served; no time was lost.
+    Busy,
+    /// It failed.
+    Error,
+    /// It is out of service (loading, down, or the breaker is open); no time was lost.
+    Open,
+}
+
+/// A handle to the classifier, shared by all requests.
+#[derive(Debug)]
+pub struct Intent {
+    jobs: Sender<Job>,
+    shared: Arc<Shared>,
+    breaker: Breaker,
+    timeout: Duration,
+}
+
+#[derive(Debug)]
+struct Shared {
+    health: ArcSwap<Health>,
+    born: Instant,
+    /// When the running classification began, in microseconds since `born` plus one; 0 when idle.
+    busy_since: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Job {
+    text: String,
+    reply: oneshot::Sender<Result<Verdict, ClassifyError>>,
+}
+
+/// How an [`Intent`] behaves.
+#[derive(Debug, Clone, Copy)]
+pub struct Manners {
+    /// The longest that an ask waits.
+    pub timeout: Duration,
+    /// How many asks may stand behind the running one.
+    pub queue: usize,
+    /// How long the breaker stays open.
+    pub cooldown: Duration,
+    /// Load now, or when first asked.
+    pub preload: bool,
+}
+
+impl Intent {
+    /// Starts the thread, which begins to load at once if told to.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn start(manners: Manners, load: Load) -> std::io::Result<Self> {
+        let (jobs, queue) = bounded(manners.queue);
+        let shared = Arc::new(Shared {
+            health: ArcSwap::from_pointee(Health::Loading),
+            born: Instant::now(),
+            busy_since: AtomicU64::new(0),
+        });
+        let seen = shared.clone();
+        std::thread::Builder::new().name("mlx".into()).spawn(move || {
+            let mut thread = Worker { shared: seen, load, classifier: None };
+            if manners.preload {
+                thread.ensure_loaded();
+            }
+            thread.run(&queue);
+        })?;
+        let breaker = Breaker::new(manners.cooldown);
+        Ok(Self { jobs, shared, breaker, timeout: manners.timeout })
+    }
+
+    /// Asks once. Returns within the budget, whatever the classifier does.
+    pub async fn ask(&self, text: &str) -> Outcome {
+        if matches!(**self.shared.health.load(), Health::Loading) {
+            self.wake();
+            return Outcome::Open;
+        }
+        let Some(permit) = self.breaker.admit() else { return Outcome::Open };
+        if self.shared.running_for() > PATIENCE {
+            return Outcome::Busy;
+        }
+        let (reply, answer) = oneshot::channel();
+        match self.jobs.try_send(Job { text: text.to_owned(), reply }) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => return Outcome::Busy,
+            Err(TrySendError::Disconnected(_)) => {
+                permit.failed(Failure::Error);
+                return Outcome::Error;
+            }
+        }
+        match tokio::time::timeout(self.timeout, answer).await {
+            Ok(Ok(Ok(verdict))) => {
+                permit.succeeded();
+                Outcome::Verdict(verdict)
+            }
+            Ok(_) => {
+                permit.failed(Failure::Error);
+                Outcome::Error
+            }
+            Err(_) => {
+                permit.failed(Failure::Timeout);
+                Outcome::Timeout
+            }
+        }
+    }
+
+    /// Whether the next ask would reach it, and if not, why.
+    pub fn health(&self) -> Health {
+        match &**self.shared.health.load() {
+            Health::Ready(_) if !self.breaker.is_closed() => {
+                Health::Down("left alone for a while after a timeout or errors".into())
+            }
+            health => health.clone(),
+        }
+    }
+
+    /// With `preload` off the first ask starts the loading, and does not wait for it.
+    fn wake(&self) {
+        let (reply, _) = oneshot::channel();
+        // Full means that the thread has been woken already.
+        let _ = self.jobs.try_send(Job { text: String::new(), reply });
+    }
+}
+
+impl Shared {
+    fn running_for(&self) -> Duration {
+        match self.busy_since.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            since => self.born.elapsed().saturating_sub(Duration::from_micros(since - 1)),
+        }
+    }
+
+    fn mark_busy(&self) {
+        let now = u64::try_from(self.born.elapsed().as_micros()).unwrap_or(u64::MAX - 1);
+        self.busy_since.store(now + 1, Ordering::Relaxed);
+    }
+}
+
+/// What lives on the thread.
+struct Worker {
+    shared: Arc<Shared>,
+    load: Load,
+    classifier: Option<Box<dyn Classifier>>,
+}
+
+impl Worker {
+    fn run(&mut self, queue: &Receiver<Job>) {
+        while let Ok(job) = queue.recv() {
+            if !self.ensure_loaded() {
+                let _ = job.reply.send(Err(ClassifyError::Absent));
+                continue;
+            }
+            if job.reply.is_closed() {
+                continue;
+            }
+            self.shared.mark_busy();
+            let answer = self.classify(&job.text);
+            if let Err(error) = &answer {
+                tracing::warn!("classifier: {error}");
+            }
+            let failed = answer.is_err();
+            let _ = job.reply.send(answer);
+            if failed {
+                self.check_with_canary();
+            }
+            self.shared.busy_since.store(0, Ordering::Relaxed);
+        }
+    }
+
+    fn ensure_loaded(&mut self) -> bool {
+        if self.classifier.is_some() {
+            return true;
+        }
+        let start = Instant::now();
+        let load = &mut self.load;
+        let loaded =
+            catch_unwind(AssertUnwindSafe(load)).unwrap_or_else(|_| Err("panicked while loading".into()));
+        let health = match loaded {
+            Ok(classifier) => {
+                let name = classifier.describe();
+                tracing::info!("classifier ready in {} ms: {name}", start.elapsed().as_millis());
+                self.classifier = Some(classifier);
+                Health::Ready(name)
+            }
+            Err(reason) => {
+                tracing::warn!("no classifier: {reason}; the rules' word stands");
+                Health::Down(reason)
+            }
+        };
+        self.shared.health.store(Arc::new(health));
+        self.classifier.is_some()
+    }
+
+    fn classify(&mut self, text: &str) -> Result<Verdict, ClassifyError> {
+        let Some(classifier) = &mut self.classifier else { return Err(ClassifyError::Absent) };
+        catch_unwind(AssertUnwindSafe(|| classifier.classify(text)))
+            .unwrap_or_else(|_| Err(ClassifyError::Mlx("the evaluation panicked".into())))
+    }
+
+    /// After an error: does it still know a known text? If not, it is dropped and made anew when the
+    /// breaker sends its probe.
+    fn check_with_canary(&mut self) {
+        if let Err(error) = self.classify(CANARY) {
+            tracing::warn!("classifier given up after an error, the known text failed too: {error}");
+            self.classifier = None;
+            self.shared.health.store(Arc::new(Health::Down(error.to_string())));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    /// Does what the text says: "sleep MS", "fail", "panic", or answers.
+    struct Obedient {
+        calls: Arc<AtomicUsize>,
+        broken: bool,
+    }
+
+    impl Classifier for Obedient {
+        fn classify(&mut self, text: &str) -> Result<Verdict, ClassifyError> {
+            self.calls.fetch_add(1, Ordering::SeqCst);
+            if let Some(ms) = text.strip_prefix("sleep ") {
+                std::thread::sleep(Duration::from_millis(ms.parse().unwrap()));
+            }
+            assert!(text != "panic", "as told");
+            self.broken |= text == "break";
+            if text == "fail" || self.broken {
+                return Err(ClassifyError::Mlx("as told".into()));
+            }
+            Ok(Verdict {
+                scores: [0.0, 0.0, 1.0, 0.0, 0.0],
+                embedding: Vec::new(),
+                greeting_from: 0.9,
+                sure_from: 0.0,
+            })
+        }
+
+        fn describe(&self) -> String {
+            "obedient".into()
+        }
+    }
+
+    fn manners(timeout_ms: u64, queue: usize, cooldown_ms: u64) -> Manners {
+        Manners {
+            timeout: Duration::from_millis(timeout_ms),
+            queue,
+            cooldown: Duration::from_millis(cooldown_ms),
+            preload: true,
+        }
+    }
+
+    fn start(manners: Manners) -> (Arc<Intent>, Arc<AtomicUsize>, Arc<AtomicUsize>) {
+        let (loads, calls) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (counted, called) = (loads.clone(), calls.clone());
+        let load: Load = Box::new(move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+            Ok(Box::new(Obedient { calls: called.clone(), broken: false }))
+        });
+        let intent = Arc::new(Intent::start(manners, load).unwrap());
+        (intent, loads, calls)
+    }
+
+    async fn ready(intent: &Intent) {
+        while intent.health() == Health::Loading {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_healthy_one_answers() {
+        let (intent, ..) = start(manners(8000, 8, 30_000));
+        ready(&intent).await;
+        assert!(matches!(intent.ask("hello").await, Outcome::Verdict(_)));
+        assert_eq!(intent.health(), Health::Ready("obedient".into()));
+    }
+
+    #[tokio::test]
+    async fn a_stuck_one_costs_one_ask_its_budget_and_the_rest_nothing() {
+        let (intent, ..) = start(manners(300, 1, 30_000));
+        ready(&intent).await;
+        let stuck = tokio::spawn({
+            let intent = intent.clone();
+            async move { intent.ask("sleep 2000").await }
+        });
+        tokio::time::sleep(PATIENCE + Duration::from_millis(20)).await;
+        let before = Instant::now();
+        assert_eq!(intent.ask("hello").await, Outcome::Busy);
+        assert!(before.elapsed() < Duration::from_millis(30), "busy is said at once");
+        assert_eq!(stuck.await.unwrap(), Outcome::Timeout);
+        assert_eq!(intent.ask("hello").await, Outcome::Open);
+        assert!(matches!(intent.health(), Health::Down(_)));
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_says_busy() {
+        let (intent, ..) = start(manners(8000, 1, 30_000));
+        ready(&intent).await;
+        let asks: Vec<_> = (0..6)
+            .map(|_| {
+                let intent = intent.clone();
+                tokio::spawn(async move { intent.ask("sleep 100").await })
+            })
+            .collect();
+        let mut busy = 0;
+        for ask in asks {
+            busy += usize::from(ask.await.unwrap() == Outcome::Busy);
+        }
+        assert!((4..=5).contains(&busy), "one runs, one waits, the rest are told at once: {busy}");
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_error_and_the_thread_lives_on() {
+        let (intent, ..) = start(manners(8000, 8, 30_000));
+        ready(&intent).await;
+        assert_eq!(intent.ask("panic").await, Outcome::Error);
+        assert!(matches!(intent.ask("hello").await, Outcome::Verdict(_)));
+    }
+
+    #[tokio::test]
+    async fn after_an_error_a_canary_decides_whether_it_is_made_anew() {
+        let (intent, loads, _) = start(manners(8000, 8, 20));
+        ready(&intent).await;
+        assert_eq!(intent.ask("fail").await, Outcome::Error);
+        assert!(matches!(intent.ask("hello").await, Outcome::Verdict(_)));
+        assert_eq!(loads.load(Ordering::SeqCst), 1, "the canary was fine");
+        assert_eq!(intent.ask("break").await, Outcome::Error);
+        // The probe after the cooldown, or the next ask before the second error, loads it again.
+        loop {
+            tokio::time::sleep(Duration::from_millis(30)).await;
+            if let Outcome::Verdict(_) = intent.ask("hello").await {
+                break;
+            }
+        }
+        assert_eq!(loads.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn without_preload_the_first_ask_does_not_wait_for_the_weights() {
+        let (intent, loads, _) = start(Manners { preload: false, ..manners(8000, 8, 20) });
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert_eq!(loads.load(Ordering::SeqCst), 0);
+        assert_eq!(intent.ask("hello").await, Outcome::Open);
+        ready(&intent).await;
+        assert!(matches!(intent.ask("hello").await, Outcome::Verdict(_)));
+    }
+
+    #[tokio::test]
+    async fn weights_that_cannot_be_read_are_said_and_open_the_breaker() {
+        let load: Load = Box::new(|| Err("models/x.safetensors: no such file".into()));
+        let intent = Intent::start(manners(8000, 8, 30_000), load).unwrap();
+        ready(&intent).await;
+        assert_eq!(intent.health(), Health::Down("models/x.safetensors: no such file".into()));
+        assert_eq!(intent.ask("hello").await, Outcome::Error);
+        assert_eq!(intent.ask("hello").await, Outcome::Error);
+        assert_eq!(intent.ask("hello").await, Outcome::Open);
+    }
+}

@@ -1,0 +1,327 @@
+//! `request_filter` for asks: read, look, decide; then answer here or say where it goes.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::Read;
+use std::time::{Instant, SystemTime};
+
+use bytes::Bytes;
+use http::{HeaderMap, header};
+use pingora::prelude::*;
+
+use super::body::{self, Body, Room};
+use super::listing::Listing;
+use super::origin::{self, Cors};
+use super::passage::{Held, Label, Passage};
+use super::{Proxy, host, reply};
+use crate::answers::{Answer, Live};
+use crate::ask::{self, Ask, Guard, Guards};
+use crate::brain::{Around, Brain, Sight};
+use crate::category::Category;
+use crate::config::Route;
+use crate::decide::{By, Decision, To, is_auto};
+use crate::dialect::{self, Dialect, Reply, Written};
+
+/// Paths whose success changes the upstream's list of models.
+const CHANGES_MODELS: [&str; 4] = ["/api/pull", "/api/create", "/api/copy", "/api/delete"];
+
+/// Header in which a client names the category.
+const HINT: &str = "x-brainstem-category";
+
+/// What was decided, owned, so that the snapshot can be let go.
+enum Next {
+    Answer(Written),
+    Refuse(String),
+    Forward { index: usize, model: Option<String> },
+}
+
+impl Proxy {
+    /// Takes in a request. `true` if it has been answered.
+    pub(super) async fn receive(&self, session: &mut Session, passage: &mut Passage) -> Result<bool> {
+        let request = session.req_header();
+        let path = request.uri.path();
+        let Some(dialect) = Dialect::of(&request.method, path) else {
+            if self.brain.config.proxy.list_auto {
+                passage.listing = Listing::of(&request.method, path);
+            }
+            passage.changes_models = CHANGES_MODELS.contains(&path);
+            return Ok(false);
+        };
+        passage.dialect = Some(dialect);
+        passage.is_ask = true;
+        passage.request_id = request_id(&request.headers);
+        if request.headers.get(reply::BYPASS).is_some_and(|v| v == "1" || v == "true") {
+            return Ok(false);
+        }
+        let clock = Instant::now();
+        let limits = &self.brain.config.limits;
+        let room = Room { max_body: limits.max_body, max_inspect: limits.max_inspect, budget: &self.budget };
+        let read = body::read(session, room).await?;
+        passage.body_wait = clock.elapsed();
+        self.brain.metrics.inflight_bytes.set(i64::try_from(self.budget.used()).unwrap_or(i64::MAX));
+        match read {
+            Body::TooLarge => {
+                self.refuse("body");
+                passage.verdict = Some(Label::undecided(Route::Local));
+                reply::send_error(session, passage, 413, &self.too_large()).await?;
+                Ok(true)
+            }
+            Body::Partly(prefix) => {
+                passage.body = Held::Prefix(prefix);
+                self.forward_unread(passage);
+                Ok(false)
+            }
+            Body::Whole(bytes, share) => {
+                if !body::forwardable(session, &bytes) {
+                    self.refuse("headers");
+                    let message = "request headers too large for a body of this size";
+                    reply::send_error(session, passage, 431, message).await?;
+                    return Ok(true);
+                }
+                passage.share = Some(share);
+                self.consider(session, passage, dialect, bytes).await
+            }
+        }
+    }
+
+    /// Decides about an ask whose body is here.
+    async fn consider(
+        &self,
+        session: &mut Session,
+        passage: &mut Passage,
+        dialect: Dialect,
+        bytes: Bytes,
+    ) -> Result<bool> {
+        let plain = decoded(
+            session.req_header().headers.get(header::CONTENT_ENCODING),
+            dialect,
+            &bytes,
+            self.max_inspect(),
+        );
+        passage.body = Held::Whole(bytes.clone());
+        let seen = plain.as_ref().unwrap_or(&bytes);
+        let ask = match Ask::parse(dialect, seen) {
+            Ok(ask) => ask,
+            Err(_) => {
+                self.forward_unread(passage);
+                return Ok(false);
+            }
+        };
+        if self.brain.config.proxy.bypass_models.iter().any(|m| *m == ask.model) {
+            return Ok(false);
+        }
+        let cors =
+            origin::cors(session.get_header(header::ORIGIN).and_then(|o| o.to_str().ok()), host(session));
+        let mut guards = Guards::default();
+        if cors == Cors::AskUpstream {
+            guards.insert(Guard::Origin);
+        }
+        let hint = session.get_header(HINT).and_then(|hint| hint.to_str().ok()).map(str::to_owned);
+        let around = Around { hint: hint.as_deref(), guards };
+        let (label, next) = self
+            .brain
+            .decide(&ask, around, |sight, decision| {
+                (Label::of(decision), next(&self.brain, passage.start, sight, decision))
+            })
+            .await;
+        passage.verdict = Some(label);
+        match next {
+            Next::Answer(written) => {
+                reply::send(session, passage, 200, written, cors).await?;
+                Ok(true)
+            }
+            Next::Refuse(text) => {
+                reply::send_error(session, passage, 403, &text).await?;
+                Ok(true)
+            }
+            Next::Forward { index, model } => {
+                passage.upstream = index;
+                self.forward_as(session, passage, &ask, model, seen).await
+            }
+        }
+    }
+
+    /// Forwards an ask, with another model's name if there is one to put.
+    async fn forward_as(
+        &self,
+        session: &mut Session,
+        passage: &mut Passage,
+        ask: &Ask<'_>,
+        model: Option<String>,
+        body: &Bytes,
+    ) -> Result<bool> {
+        let listed = || self.brain.seen(passage.upstream).models.as_ref()?.first().cloned();
+        let model = match model {
+            None if is_auto(&ask.model) => match listed() {
+                Some(model) => Some(model),
+                None => {
+                    let message = format!(
+                        "model '{}' not found: no model is configured for its category and the upstream lists none",
+                        ask.model
+                    );
+                    reply::send_error(session, passage, 404, &message).await?;
+                    return Ok(true);
+                }
+            },
+            model => model,
+        };
+        if let (Some(model), Some(span)) = (model, &ask.model_span) {
+            passage.decoded = session.get_header(header::CONTENT_ENCODING).is_some();
+            passage.body = Held::Whole(ask::with_model(body, span, &model).into());
+        }
+        Ok(false)
+    }
+
+    /// Forwards what could not be read, as general.
+    fn forward_unread(&self, passage: &mut Passage) {
+        passage.upstream = self.brain.config.policy(Category::GENERAL).upstream;
+        passage.verdict =
+            Some(Label { guard: Some(Guard::Unread.name()), ..Label::undecided(Route::Upstream) });
+    }
+
+    fn max_inspect(&self) -> usize {
+        self.brain.config.limits.max_inspect
+    }
+}
+
+impl Label {
+    fn undecided(route: Route) -> Self {
+        Self {
+            route,
+            category: Category::GENERAL.name(),
+            by: By::Default.name(),
+            rule: None,
+            answer: None,
+            guard: None,
+        }
+    }
+
+    fn of(decision: &Decision<'_>) -> Self {
+        let answer = match decision.to {
+            To::Answer(answer) => Some(answer.name.clone()),
+            To::Refusal(_) | To::Upstream { .. } => None,
+        };
+        Self {
+            route: decision.route(),
+            category: decision.category.name(),
+            by: decision.by.name(),
+            rule: decision.rule.map(|rule| rule.name.clone()),
+            answer,
+            guard: decision.guard.map(Guard::name),
+        }
+    }
+}
+
+fn next(brain: &Brain, start: Instant, sight: &Sight<'_>, decision: &Decision<'_>) -> Next {
+    match decision.to {
+        To::Refusal(text) => Next::Refuse(text.to_owned()),
+        To::Upstream { index, model } => Next::Forward { index, model: model.map(str::to_owned) },
+        To::Answer(answer) => match say(brain, sight, answer) {
+            Ok(text) => Next::Answer(write(sight.ask, &text, start)),
+            Err(error) => {
+                // The template took a value that the check at load did not foresee: Ollama answers.
+                tracing::warn!("{error}");
+                let index = brain.config.policy(decision.category).upstream;
+                Next::Forward { index, model: None }
+            }
+        },
+    }
+}
+
+/// The answer's text for this ask.
+pub(crate) fn say(
+    brain: &Brain,
+    sight: &Sight<'_>,
+    answer: &Answer,
+) -> Result<String, crate::answers::RenderError> {
+    let index = brain.config.policy(Category::FAST).upstream;
+    let seen = brain.seen(index);
+    let live = Live {
+        model: &sight.ask.model,
+        models: seen.models.as_deref().unwrap_or_default(),
+        upstream_up: seen.up,
+        uptime: brain.started.elapsed(),
+        version: env!("CARGO_PKG_VERSION"),
+        rules: sight.snapshot.rules().len(),
+        now: jiff::Zoned::now(),
+    };
+    answer.render(sight.facts.language, seed(sight.ask), &live).map(|text| text.into_owned())
+}
+
+/// Writes the text as the ask's own dialect would.
+fn write(ask: &Ask<'_>, text: &str, start: Instant) -> Written {
+    let cut = dialect::cut(text, ask.limit, &ask.stops);
+    Reply {
+        dialect: ask.dialect,
+        model: &ask.model,
+        text: cut.text,
+        length: cut.length,
+        stream: ask.stream,
+        usage_chunk: ask.usage_chunk,
+        prompt_tokens: dialect::prompt_tokens(ask.prompt_bytes),
+        completion_tokens: cut.tokens,
+        took: start.elapsed(),
+        at: SystemTime::now(),
+        seed: fastrand::u64(..),
+        echo: &ask.echo,
+    }
+    .write()
+}
+
+/// Equal asks get equal words: a client's retry repeats itself.
+fn seed(ask: &Ask<'_>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (&ask.text, &ask.model).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The client's own id if it is a sane one, else a new one.
+fn request_id(headers: &HeaderMap) -> String {
+    let sane = |id: &&str| !id.is_empty() && id.len() <= 128 && id.bytes().all(|b| b.is_ascii_graphic());
+    let kept = headers.get(reply::REQUEST_ID).and_then(|id| id.to_str().ok()).filter(sane);
+    kept.map_or_else(|| format!("{:016x}", fastrand::u64(..)), str::to_owned)
+}
+
+/// What stands in a `zstd` body, which Ollama takes on `/v1/*` only. `None`: it is plain, or it cannot be
+/// read here and will not parse either.
+fn decoded(
+    encoding: Option<&http::HeaderValue>,
+    dialect: Dialect,
+    body: &Bytes,
+    most: usize,
+) -> Option<Bytes> {
+    let is_zstd = encoding?.as_bytes().eq_ignore_ascii_case(b"zstd");
+    if !is_zstd || !dialect.path().starts_with("/v1/") {
+        return None;
+    }
+    let mut plain = Vec::new();
+    let reader = zstd::stream::read::Decoder::new(&body[..]).ok()?;
+    let read = reader.take(most as u64 + 1).read_to_end(&mut plain).ok()?;
+    (read <= most).then(|| Bytes::from(plain))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sane_request_id_is_kept() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(request_id(&headers).len(), 16);
+        headers.insert(reply::REQUEST_ID, http::HeaderValue::from_static("abc-1"));
+        assert_eq!(request_id(&headers), "abc-1");
+        headers.insert(reply::REQUEST_ID, http::HeaderValue::from_static("a b"));
+        assert_ne!(request_id(&headers), "a b");
+    }
+
+    #[test]
+    fn zstd_is_read_on_v1_only_and_bounded() {
+        let zstd_header = http::HeaderValue::from_static("zstd");
+        let packed = Bytes::from(zstd::encode_all(&vec![b'x'; 5000][..], 1).unwrap());
+        let read = |dialect, most| decoded(Some(&zstd_header), dialect, &packed, most).map(|b| b.len());
+        assert_eq!(read(Dialect::ChatCompletions, 5000), Some(5000));
+        assert_eq!(read(Dialect::ChatCompletions, 4999), None);
+        assert_eq!(read(Dialect::Chat, 5000), None);
+        let junk = Bytes::from_static(b"junk");
+        assert_eq!(decoded(Some(&zstd_header), Dialect::ChatCompletions, &junk, 100), None);
+    }
+}

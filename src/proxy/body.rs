@@ -1,0 +1,161 @@
+//! Reads an ask's body before the upstream is chosen, and hands it on.
+//!
+//! Pingora 0.9.1 forwards a body that was read early only if its own retry buffer (64 KiB) still holds all of
+//! what it saw. The buffer's content does not matter, since `request_body_filter` may replace it; so it is
+//! switched on for the last 64 KiB only, and the filter sends what was kept here. [`forwardable`] is
+//! the invariant behind that. `tests/bodies.rs` sweeps sizes and framings against it; upstream issue
+//! cloudflare/pingora#816 would make this file unnecessary.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_LENGTH, EXPECT};
+use pingora::prelude::*;
+
+/// Pingora's `BODY_BUF_LIMIT`.
+const RETRY_BUFFER: usize = 64 * 1024;
+
+/// A request's body as far as it was read.
+#[derive(Debug)]
+pub(super) enum Body {
+    /// All of it.
+    Whole(Bytes, Share),
+    /// Its beginning, or nothing: too large, or too much is held already. The rest is still to come.
+    Partly(Bytes),
+    /// Larger than what an ask may have.
+    TooLarge,
+}
+
+/// How much may be read, of this body and of all at one time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room<'a> {
+    /// Above this the ask is refused.
+    pub(super) max_body: usize,
+    /// Above this it is forwarded unread.
+    pub(super) max_inspect: usize,
+    /// What all requests hold.
+    pub(super) budget: &'a Arc<Budget>,
+}
+
+/// The bytes of all bodies that are held for inspection at one time.
+#[derive(Debug)]
+pub(super) struct Budget {
+    used: AtomicUsize,
+    limit: usize,
+}
+
+/// A share of the budget, given back when dropped.
+#[derive(Debug)]
+pub(super) struct Share {
+    budget: Arc<Budget>,
+    bytes: usize,
+}
+
+impl Budget {
+    /// An empty one.
+    pub(super) fn new(limit: usize) -> Self {
+        Self { used: AtomicUsize::new(0), limit }
+    }
+
+    /// Bytes held now.
+    pub(super) fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    fn take(self: &Arc<Self>, bytes: usize) -> Option<Share> {
+        let fits = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= self.limit);
+        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).ok()?;
+        Some(Share { budget: self.clone(), bytes })
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Reads the body, whole if it may and can be.
+///
+/// # Errors
+/// If the client breaks off, is too slow, or breaks the framing.
+pub(super) async fn read(session: &mut Session, room: Room<'_>) -> Result<Body> {
+    let length = content_length(session);
+    if length.is_some_and(|n| n > room.max_body) {
+        return Ok(Body::TooLarge);
+    }
+    if length.is_some_and(|n| n > room.max_inspect) {
+        return Ok(Body::Partly(Bytes::new()));
+    }
+    // A chunked body past Pingora's buffer is forwarded as it comes, so no more than that is held.
+    let Some(share) = room.budget.take(length.unwrap_or(2 * RETRY_BUFFER)) else {
+        return Ok(Body::Partly(Bytes::new()));
+    };
+    if session.get_header(EXPECT).is_some() {
+        session.write_continue_response().await?;
+        session.req_header_mut().remove_header(&EXPECT);
+    }
+    let bytes = match length {
+        Some(length) => read_counted(session, length).await?,
+        None => read_chunked(session).await?,
+    };
+    Ok(if session.is_body_done() { Body::Whole(bytes, share) } else { Body::Partly(bytes) })
+}
+
+async fn read_counted(session: &mut Session, length: usize) -> Result<Bytes> {
+    let mut kept = BytesMut::new();
+    while !session.is_body_done() {
+        if length - kept.len().min(length) <= RETRY_BUFFER {
+            session.enable_retry_buffering();
+        }
+        let Some(chunk) = session.read_request_body().await? else { break };
+        if kept.is_empty() && chunk.len() == length {
+            return Ok(chunk);
+        }
+        if kept.capacity() == 0 {
+            kept.reserve(length);
+        }
+        kept.extend_from_slice(&chunk);
+    }
+    Ok(kept.freeze())
+}
+
+async fn read_chunked(session: &mut Session) -> Result<Bytes> {
+    let mut kept = BytesMut::new();
+    session.enable_retry_buffering();
+    while !session.is_body_done() {
+        let Some(chunk) = session.read_request_body().await? else { break };
+        kept.extend_from_slice(&chunk);
+        if session.retry_buffer_truncated() {
+            break;
+        }
+    }
+    Ok(kept.freeze())
+}
+
+/// Whether Pingora would forward a whole body. False after headers of some 800 KB, which drag more than
+/// 64 KiB of body into the first read; without this check such a request would hang.
+pub(super) fn forwardable(session: &Session, whole: &Bytes) -> bool {
+    whole.is_empty() || session.get_retry_buffer().is_some()
+}
+
+fn content_length(session: &Session) -> Option<usize> {
+    session.get_header(CONTENT_LENGTH)?.to_str().ok()?.split(',').next()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_budget_is_given_back() {
+        let budget = Arc::new(Budget::new(100));
+        let first = budget.take(60).unwrap();
+        assert!(budget.take(50).is_none());
+        assert!(budget.take(usize::MAX).is_none());
+        drop(first);
+        assert!(budget.take(100).is_some());
+        assert_eq!(budget.used(), 0);
+    }
+}

@@ -1,0 +1,109 @@
+//! One request's way through the proxy: what is known of it so far, and what is left to count at its end.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::body::Share;
+use super::listing::Listing;
+use crate::config::Route;
+use crate::dialect::Dialect;
+use crate::metrics::Metrics;
+
+/// Per-request state, handed from filter to filter.
+pub struct Passage {
+    pub(super) start: Instant,
+    /// The surface, if this is an ask.
+    pub(super) dialect: Option<Dialect>,
+    /// What was decided, if this is an ask and it was not bypassed.
+    pub(super) verdict: Option<Label>,
+    /// Index of the upstream that it goes to.
+    pub(super) upstream: usize,
+    /// What replaces or precedes the body that Pingora would send; taken when it is sent. Safe, since asks
+    /// are POSTs and Pingora tries those again only before a byte was sent.
+    pub(super) body: Held,
+    pub(super) body_sent: bool,
+    /// The body's share of what all requests may hold; given back with it.
+    pub(super) share: Option<Share>,
+    /// Whether the body was `zstd` and is sent decoded.
+    pub(super) decoded: bool,
+    /// Bytes of a body that passes through unread, against `limits.max_body`.
+    pub(super) passed: usize,
+    /// Whether an ask: its read timeout and body limit hold.
+    pub(super) is_ask: bool,
+    /// The list of models that `auto` is to be added to.
+    pub(super) listing: Option<Listing>,
+    /// Whether success changes the upstream's list of models.
+    pub(super) changes_models: bool,
+    pub(super) first_byte: Option<Duration>,
+    /// Waiting for the client's body.
+    pub(super) body_wait: Duration,
+    /// When the upstream was turned to.
+    pub(super) upstream_since: Option<Instant>,
+    pub(super) request_id: String,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+/// The outcome of the decision, as headers and metrics show it.
+pub(super) struct Label {
+    pub(super) route: Route,
+    pub(super) category: &'static str,
+    pub(super) by: &'static str,
+    pub(super) rule: Option<Arc<str>>,
+    pub(super) answer: Option<Arc<str>>,
+    pub(super) guard: Option<&'static str>,
+}
+
+/// A body read before forwarding.
+#[derive(Default)]
+pub(super) enum Held {
+    /// Nothing was read: Pingora streams it.
+    #[default]
+    Nothing,
+    /// All of it, perhaps with another model's name; sent in place of what Pingora replays.
+    Whole(Bytes),
+    /// Its beginning; the rest follows.
+    Prefix(Bytes),
+}
+
+impl Passage {
+    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
+        metrics.inflight.inc();
+        Self {
+            start: Instant::now(),
+            dialect: None,
+            verdict: None,
+            upstream: 0,
+            body: Held::Nothing,
+            body_sent: false,
+            share: None,
+            decoded: false,
+            passed: 0,
+            is_ask: false,
+            listing: None,
+            changes_models: false,
+            first_byte: None,
+            body_wait: Duration::ZERO,
+            upstream_since: None,
+            request_id: String::new(),
+            metrics,
+        }
+    }
+
+    /// Before each attempt at the upstream.
+    pub(super) fn rearm(&mut self) {
+        self.body_sent = false;
+        self.upstream_since.get_or_insert_with(Instant::now);
+    }
+
+    pub(super) fn route(&self) -> Route {
+        self.verdict.as_ref().map_or(Route::Upstream, |label| label.route)
+    }
+}
+
+impl Drop for Passage {
+    fn drop(&mut self) {
+        self.metrics.inflight.dec();
+    }
+}

@@ -1,0 +1,125 @@
+//! Writes what brainstem says itself: local answers, refusals, errors in the dialect of the path.
+
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use pingora::http::ResponseHeader;
+use pingora::prelude::*;
+use pingora::protocols::http::date::get_cached_date;
+
+use super::origin::Cors;
+use super::passage::{Label, Passage};
+use crate::dialect::{self, Family, Written};
+
+pub(super) const ROUTE: HeaderName = HeaderName::from_static("x-brainstem-route");
+pub(super) const CATEGORY: HeaderName = HeaderName::from_static("x-brainstem-category");
+pub(super) const DECIDED_BY: HeaderName = HeaderName::from_static("x-brainstem-decided-by");
+pub(super) const RULE: HeaderName = HeaderName::from_static("x-brainstem-rule");
+pub(super) const ANSWER: HeaderName = HeaderName::from_static("x-brainstem-answer");
+pub(super) const GUARD: HeaderName = HeaderName::from_static("x-brainstem-guard");
+pub(super) const BYPASS: HeaderName = HeaderName::from_static("x-brainstem-bypass");
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Puts the decision into a reply's headers.
+pub(super) fn label_headers(header: &mut ResponseHeader, passage: &Passage) -> Result<()> {
+    let Some(label) = &passage.verdict else { return Ok(()) };
+    let Label { route, category, by, rule, answer, guard } = label;
+    header.insert_header(ROUTE, route.name())?;
+    header.insert_header(CATEGORY, value(category))?;
+    header.insert_header(DECIDED_BY, *by)?;
+    if let Some(rule) = rule {
+        header.insert_header(RULE, value(rule))?;
+    }
+    if let Some(answer) = answer {
+        header.insert_header(ANSWER, value(answer))?;
+    }
+    if let Some(guard) = guard {
+        header.insert_header(GUARD, *guard)?;
+    }
+    if !passage.request_id.is_empty() {
+        header.insert_header(REQUEST_ID, value(&passage.request_id))?;
+    }
+    Ok(())
+}
+
+/// Names in rule files may be in any language, header values may not: what cannot stand in one is escaped
+/// as in a URL.
+fn value(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).ok().filter(|_| text.is_ascii()).unwrap_or_else(|| {
+        let escaped: String = text
+            .bytes()
+            .map(|b| if b.is_ascii_graphic() { char::from(b).to_string() } else { format!("%{b:02X}") })
+            .collect();
+        HeaderValue::from_str(&escaped).unwrap_or_else(|_| HeaderValue::from_static("?"))
+    })
+}
+
+/// Sends a reply of ours and its body at once.
+pub(super) async fn send(
+    session: &mut Session,
+    passage: &mut Passage,
+    status: u16,
+    written: Written,
+    cors: Cors,
+) -> Result<()> {
+    let mut head = ResponseHeader::build(status, Some(12))?;
+    head.insert_header(header::CONTENT_TYPE, written.content_type)?;
+    head.insert_header(header::DATE, get_cached_date())?;
+    if written.no_cache {
+        head.insert_header(header::CACHE_CONTROL, "no-cache")?;
+    }
+    if cors == Cors::Echo {
+        if let Some(origin) = session.get_header(header::ORIGIN).cloned() {
+            head.insert_header(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin)?;
+            head.insert_header(header::VARY, "Origin")?;
+        }
+    }
+    label_headers(&mut head, passage)?;
+    // A stream goes out chunked, as its readers expect; everything else carries its length.
+    if !is_stream(&written) {
+        head.insert_header(header::CONTENT_LENGTH, written.body.len())?;
+    }
+    session.write_response_header(Box::new(head), false).await?;
+    passage.first_byte = Some(passage.start.elapsed());
+    session.write_response_body(Some(written.body), true).await
+}
+
+fn is_stream(written: &Written) -> bool {
+    matches!(written.content_type, "application/x-ndjson" | "text/event-stream")
+}
+
+/// Sends an error in the dialect of the path, and closes the connection if a body is still to come.
+pub(super) async fn send_error(
+    session: &mut Session,
+    passage: &mut Passage,
+    status: u16,
+    message: &str,
+) -> Result<()> {
+    let family = Family::of_path(session.req_header().uri.path());
+    let written = dialect::error(family, status, message, fastrand::u64(..));
+    if !session.is_body_done() {
+        session.set_keepalive(None);
+    }
+    send(session, passage, status, written, Cors::Echo).await
+}
+
+/// Sends a status without a body, as Ollama's own middleware does.
+pub(super) async fn send_bare(session: &mut Session, status: u16) -> Result<()> {
+    let mut head = ResponseHeader::build(status, Some(3))?;
+    head.insert_header(header::DATE, get_cached_date())?;
+    head.insert_header(header::CONTENT_LENGTH, 0)?;
+    session.set_keepalive(None);
+    session.write_response_header(Box::new(head), true).await?;
+    session.write_response_body(Some(Bytes::new()), true).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_of_any_name_can_stand_in_a_header() {
+        assert_eq!(value("code-words"), "code-words");
+        assert_eq!(value("код"), "%D0%BA%D0%BE%D0%B4");
+        assert_eq!(value("a\r\nb: c"), "a%0D%0Ab:%20c");
+    }
+}

@@ -1,0 +1,174 @@
+//! The files of a rules directory, as they lie on disk.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::problem::Problem;
+
+/// Above this a rules file is surely something else.
+const MAX_FILE_BYTES: u64 = 16 << 20;
+
+/// One file's name and text.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) path: PathBuf,
+    pub(crate) text: String,
+    /// Offsets of its lines: a file may have ten thousand rules, each with its line.
+    lines: Vec<usize>,
+}
+
+impl Source {
+    fn new(path: PathBuf, text: String) -> Self {
+        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Self { path, text, lines }
+    }
+
+    /// The line (1-based) of a byte offset.
+    pub(crate) fn line(&self, offset: usize) -> usize {
+        self.lines.partition_point(|start| *start <= offset)
+    }
+
+    /// As [`Problem::at`].
+    pub(crate) fn problem(&self, offset: usize, message: impl Into<String>) -> Problem {
+        let line = self.line(offset);
+        let start = self.lines.get(line - 1).copied().unwrap_or(0);
+        let end = self.text.floor_char_boundary(offset);
+        let col = self.text.get(start..end).unwrap_or_default().chars().count() + 1;
+        Problem { file: self.path.clone(), line, col, message: message.into() }
+    }
+}
+
+/// All files of a rules directory, read at one moment.
+#[derive(Debug)]
+pub(crate) struct Sources {
+    pub(crate) files: Vec<Source>,
+    /// Of names and contents, in hex: two directories with the same hash hold the same rules.
+    pub(crate) hash: String,
+    /// What could not be read.
+    pub(crate) problems: Vec<Problem>,
+}
+
+/// Reads `dir/*.toml` and `dir/answers/*.toml`, each sorted by file name, rules before answers.
+pub(crate) fn read(dir: &Path) -> Sources {
+    let mut sources = Sources { files: Vec::new(), hash: String::new(), problems: Vec::new() };
+    let mut hash = Fnv::new();
+    for (sub, required) in [(dir.to_owned(), true), (dir.join("answers"), false)] {
+        for path in list(&sub, required, &mut sources.problems) {
+            hash.text(path.strip_prefix(dir).unwrap_or(&path).to_string_lossy().as_bytes());
+            match read_file(&path) {
+                Ok(text) => {
+                    hash.text(text.as_bytes());
+                    sources.files.push(Source::new(path, text));
+                }
+                Err(problem) => {
+                    hash.text(problem.to_string().as_bytes());
+                    sources.problems.push(problem);
+                }
+            }
+        }
+    }
+    sources.problems.iter().for_each(|p| hash.text(p.to_string().as_bytes()));
+    sources.hash = format!("{:016x}", hash.0);
+    sources
+}
+
+/// The rule files of one directory. Hidden files, editors' leavings and anything but `*.toml` are not.
+fn list(dir: &Path, required: bool, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if !required && error.kind() == std::io::ErrorKind::NotFound => return Vec::new(),
+        Err(error) => {
+            let message = format!(
+                "the rules directory cannot be read ({error}); create it (an empty one will do) \
+                 or name another with --rules"
+            );
+            problems.push(Problem::whole(dir, message));
+            return Vec::new();
+        }
+    };
+    let mut paths: Vec<PathBuf> = entries
+        .filter_map(Result::ok)
+        .filter(|entry| entry.file_name().to_str().is_some_and(is_rule_file))
+        .map(|entry| entry.path())
+        .filter(|path| !path.is_dir())
+        .collect();
+    paths.sort();
+    paths
+}
+
+fn is_rule_file(name: &str) -> bool {
+    name.ends_with(".toml") && !name.starts_with('.')
+}
+
+fn read_file(path: &Path) -> Result<String, Problem> {
+    let unreadable = |error: std::io::Error| Problem::whole(path, format!("cannot be read: {error}"));
+    let size = fs::metadata(path).map_err(unreadable)?.len();
+    if size > MAX_FILE_BYTES {
+        let message = format!("{size} bytes; a rules file may have {MAX_FILE_BYTES} at most: split it");
+        return Err(Problem::whole(path, message));
+    }
+    String::from_utf8(fs::read(path).map_err(unreadable)?).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let text = String::from_utf8_lossy(error.as_bytes());
+        Problem::at(path, &text, valid, "not UTF-8 text; save the file as UTF-8")
+    })
+}
+
+/// FNV-1a, 64 bits: small, and the same on every machine and in every release.
+struct Fnv(u64);
+
+impl Fnv {
+    fn new() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+
+    /// A text and its end, so that "a","bc" and "ab","c" differ.
+    fn text(&mut self, bytes: &[u8]) {
+        for byte in (bytes.len() as u64).to_le_bytes().iter().chain(bytes) {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_rule_files_are_read_in_order_rules_first() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("answers")).unwrap();
+        for name in
+            ["b.toml", "a.toml", "a.toml~", ".hidden.toml", "x.toml.swp", "README.md", "answers/0.toml"]
+        {
+            fs::write(dir.path().join(name), name).unwrap();
+        }
+        let sources = read(dir.path());
+        let names: Vec<&str> = sources.files.iter().map(|s| s.text.as_str()).collect();
+        assert_eq!(names, ["a.toml", "b.toml", "answers/0.toml"]);
+        assert!(sources.problems.is_empty());
+    }
+
+    #[test]
+    fn the_hash_is_of_names_and_contents() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a.toml"), "x").unwrap();
+        let first = read(dir.path()).hash;
+        assert_eq!(first, read(dir.path()).hash);
+        fs::rename(dir.path().join("a.toml"), dir.path().join("b.toml")).unwrap();
+        let second = read(dir.path()).hash;
+        assert_ne!(first, second);
+        fs::write(dir.path().join("b.toml"), "y").unwrap();
+        assert_ne!(second, read(dir.path()).hash);
+    }
+
+    #[test]
+    fn a_missing_directory_and_bytes_that_are_no_text_are_problems() {
+        let dir = tempfile::tempdir().unwrap();
+        let missing = read(&dir.path().join("nowhere"));
+        assert!(missing.problems[0].message.contains("--rules"), "{missing:?}");
+        fs::write(dir.path().join("a.toml"), b"# ok\n\xff").unwrap();
+        let problem = &read(dir.path()).problems[0];
+        assert_eq!((problem.line, problem.col), (2, 1));
+    }
+}

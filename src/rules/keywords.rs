@@ -1,0 +1,299 @@
+//! All keywords of all rules in one Aho-Corasick automaton, over the folded text.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::ops::Range;
+
+use aho_corasick::{AhoCorasick, AhoCorasickKind, BuildError, MatchKind};
+
+use crate::text::fold;
+
+/// Folded text above 64 KiB is looked at in its first 48 KiB and its last 16 KiB only.
+const BOUND: usize = 64 << 10;
+const HEAD: usize = 48 << 10;
+
+/// Index of a keyword: its text and whether it stands for any ending.
+pub(crate) type KeywordId = u32;
+
+/// Collects keywords, each once.
+#[derive(Debug, Default)]
+pub(crate) struct Builder {
+    stems: Vec<Stem>,
+    by_stem: HashMap<Box<str>, usize>,
+    words: Vec<Word>,
+    by_keyword: HashMap<Box<str>, KeywordId>,
+}
+
+/// What the automaton looks for: a keyword up to its first `*`, and the keywords that begin so.
+#[derive(Debug)]
+struct Stem {
+    text: Box<str>,
+    edge_left: bool,
+    edge_right: bool,
+    /// The keyword of that text and no more.
+    exact: Option<KeywordId>,
+    /// Keywords with a `*` here, and what follows in them, parted by more of them.
+    open: Vec<(KeywordId, Box<[Box<str>]>)>,
+}
+
+/// One keyword.
+#[derive(Debug, Clone)]
+struct Word {
+    shown: Box<str>,
+    /// Its hits count as said in an `only` rule.
+    covers: bool,
+}
+
+/// What is no keyword.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum BadKeyword {
+    /// Nothing is left of it after folding.
+    Empty,
+    /// A `*` that does not end a word.
+    Star,
+}
+
+impl Builder {
+    pub(crate) fn add(&mut self, keyword: &str) -> Result<KeywordId, BadKeyword> {
+        let folded = fold(keyword);
+        if let Some(known) = self.by_keyword.get(folded.as_str()) {
+            return Ok(*known);
+        }
+        let mut parts = folded.split('*');
+        let stem = parts.next().unwrap_or_default();
+        let parts: Box<[Box<str>]> = parts.map(Box::from).collect();
+        if stem.is_empty() && parts.iter().all(|part| part.is_empty()) {
+            return Err(BadKeyword::Empty);
+        }
+        let ends_word = |(at, part): (usize, &Box<str>)| match part.chars().next() {
+            Some(c) => !joins(c),
+            None => at + 1 == parts.len(),
+        };
+        if stem.is_empty() || !parts.iter().enumerate().all(ends_word) {
+            return Err(BadKeyword::Star);
+        }
+        let id = self.words.len() as KeywordId;
+        let at = match self.by_stem.entry(stem.into()) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(new) => {
+                self.stems.push(Stem {
+                    text: stem.into(),
+                    edge_left: stem.chars().next().is_some_and(joins),
+                    edge_right: stem.chars().next_back().is_some_and(joins),
+                    exact: None,
+                    open: Vec::new(),
+                });
+                *new.insert(self.stems.len() - 1)
+            }
+        };
+        match parts.is_empty() {
+            true => self.stems[at].exact = Some(id),
+            false => self.stems[at].open.push((id, parts)),
+        }
+        self.words.push(Word { shown: folded.as_str().into(), covers: false });
+        self.by_keyword.insert(folded.into(), id);
+        Ok(id)
+    }
+
+    /// Hits of this keyword cover words for `only` rules.
+    pub(crate) fn covers(&mut self, id: KeywordId) {
+        self.words[id as usize].covers = true;
+    }
+
+    pub(crate) fn build(self) -> Result<Keywords, BuildError> {
+        let automaton = match self.stems.len() {
+            0 => None,
+            // Overlapping hits need the standard kind. A contiguous NFA is built in one pass over the
+            // keywords, takes some bytes per letter, and is about as fast as a DFA on short texts.
+            _ => Some(
+                AhoCorasick::builder()
+                    .match_kind(MatchKind::Standard)
+                    .kind(Some(AhoCorasickKind::ContiguousNFA))
+                    .prefilter(false)
+                    .build(self.stems.iter().map(|stem| stem.text.as_bytes()))?,
+            ),
+        };
+        Ok(Keywords { automaton, stems: self.stems, words: self.words })
+    }
+}
+
+/// The compiled keywords.
+#[derive(Debug)]
+pub(crate) struct Keywords {
+    automaton: Option<AhoCorasick>,
+    stems: Vec<Stem>,
+    words: Vec<Word>,
+}
+
+impl Keywords {
+    pub(crate) fn len(&self) -> usize {
+        self.words.len()
+    }
+
+    /// As written, but folded.
+    pub(crate) fn shown(&self, id: KeywordId) -> &str {
+        &self.words[id as usize].shown
+    }
+
+    pub(crate) fn covering(&self, id: KeywordId) -> bool {
+        self.words[id as usize].covers
+    }
+
+    /// Calls `hit` with every keyword in the text and where, overlapping ones too. For a `*` keyword the
+    /// place reaches to the end of the word.
+    pub(crate) fn scan(&self, folded: &str, mut hit: impl FnMut(KeywordId, Range<usize>)) {
+        let Some(automaton) = &self.automaton else { return };
+        for piece in pieces(folded) {
+            let base = piece.start;
+            for found in automaton.find_overlapping_iter(&folded[piece]) {
+                let stem = &self.stems[found.pattern().as_usize()];
+                let (start, end) = (base + found.start(), base + found.end());
+                if stem.edge_left && folded[..start].chars().next_back().is_some_and(joins) {
+                    continue;
+                }
+                if let Some(id) = stem.exact
+                    && !(stem.edge_right && folded[end..].starts_with(joins))
+                {
+                    hit(id, start..end);
+                }
+                for (id, parts) in &stem.open {
+                    if let Some(end) = follow(parts, folded, end) {
+                        hit(*id, start..end);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Where the rest of a keyword ends, if it stands at `at`: each part after some ending of the word before it.
+fn follow(parts: &[Box<str>], folded: &str, mut at: usize) -> Option<usize> {
+    for (index, part) in parts.iter().enumerate() {
+        let rest = &folded[at..];
+        let rest = rest.trim_start_matches(joins).strip_prefix(part.as_ref())?;
+        at = folded.len() - rest.len();
+        let last = index + 1 == parts.len();
+        if last && part.ends_with(joins) && rest.starts_with(joins) {
+            return None;
+        }
+    }
+    Some(at)
+}
+
+/// The parts of a text that are looked at: all of it, or its head and tail.
+pub(crate) fn pieces(text: &str) -> impl Iterator<Item = Range<usize>> {
+    let (head, tail) = if text.len() <= BOUND {
+        (text.len(), text.len())
+    } else {
+        (text.floor_char_boundary(HEAD), text.ceil_char_boundary(text.len() - (BOUND - HEAD)))
+    };
+    [0..head, tail..text.len()].into_iter().filter(|piece| !piece.is_empty())
+}
+
+/// The text is looked at whole.
+pub(crate) fn within_bound(text: &str) -> bool {
+    text.len() <= BOUND
+}
+
+/// Two such characters side by side are one word. Scripts that set no spaces between words have no word
+/// edges to ask for: each of their characters stands alone.
+fn joins(c: char) -> bool {
+    if c.is_ascii() { c.is_ascii_alphanumeric() } else { c.is_alphanumeric() && !is_unspaced(c) }
+}
+
+fn is_unspaced(c: char) -> bool {
+    matches!(c,
+        '\u{0e00}'..='\u{0eff}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}' // Thai, Lao, Burmese, Khmer
+        | '\u{3040}'..='\u{30ff}' | '\u{31f0}'..='\u{31ff}'                          // kana
+        | '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' // Han
+        | '\u{20000}'..='\u{3ffff}')
+}
+
+/// The words of a folded text, as `only` and examples count them: runs of letters and digits, and every
+/// character of an unspaced script by itself.
+pub(crate) fn words(folded: &str) -> impl Iterator<Item = Range<usize>> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let start = at + folded[at..].find(char::is_alphanumeric)?;
+        let rest = &folded[start..];
+        let length = match rest.find(|c| !joins(c)) {
+            Some(0) => rest.chars().next().map_or(0, char::len_utf8),
+            Some(length) => length,
+            None => rest.len(),
+        };
+        at = start + length;
+        Some(start..at)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hits(keywords: &[&str], text: &str) -> Vec<String> {
+        let mut builder = Builder::default();
+        for keyword in keywords {
+            builder.add(keyword).unwrap();
+        }
+        let keywords = builder.build().unwrap();
+        let folded = fold(text);
+        let mut hits = Vec::new();
+        keywords.scan(&folded, |id, at| hits.push(format!("{}@{}", keywords.shown(id), &folded[at])));
+        hits.sort();
+        hits
+    }
+
+    #[test]
+    fn keywords_are_whole_words_unless_they_end_in_a_star() {
+        assert_eq!(hits(&["кот"], "Который КОТ? котик"), ["кот@кот"]);
+        assert_eq!(hits(&["кот*"], "Который скот"), ["кот*@который"]);
+        assert_eq!(
+            hits(&["функци* на python"], "Функцию на Python!"),
+            ["функци* на python@функцию на python"]
+        );
+        assert_eq!(hits(&["функци* на pyth"], "функцию на python"), Vec::<String>::new());
+        assert_eq!(hits(&["двоичн* дерев*"], "двоичное  деревце"), ["двоичн* дерев*@двоичное деревце"]);
+        assert_eq!(hits(&["html-*"], "html-код"), ["html-*@html-код"]);
+        assert_eq!(hits(&["stack  trace"], "a Stack\n\ttrace."), ["stack trace@stack trace"]);
+        assert_eq!(hits(&["ёлка"], "ЕЛКА"), ["елка@елка"]);
+    }
+
+    #[test]
+    fn an_edge_is_asked_for_only_where_the_keyword_has_one() {
+        assert_eq!(hits(&["c++", "c"], "in C++?"), ["c++@c++", "c@c"]);
+        assert_eq!(hits(&["c++"], "objc++"), Vec::<String>::new());
+        assert_eq!(hits(&[".rs"], "main.rs"), [".rs@.rs"]);
+        assert_eq!(hits(&["👋"], "hi👋👋"), ["👋@👋", "👋@👋"]);
+        assert_eq!(hits(&["你好"], "你好世界"), ["你好@你好"]);
+    }
+
+    #[test]
+    fn hits_may_overlap_and_share_their_text() {
+        assert_eq!(hits(&["test", "test*", "unit test", "test run"], "unit test run").len(), 4);
+    }
+
+    #[test]
+    fn a_keyword_of_nothing_is_none() {
+        let mut builder = Builder::default();
+        assert_eq!(builder.add("*"), Err(BadKeyword::Empty));
+        assert_eq!(builder.add("\u{200b}"), Err(BadKeyword::Empty));
+        for star in ["*x", "a*b", "a**", "a* *b"] {
+            assert_eq!(builder.add(star), Err(BadKeyword::Star), "{star}");
+        }
+        assert_eq!(builder.add("Тест"), builder.add("тест"));
+    }
+
+    #[test]
+    fn long_texts_are_looked_at_in_head_and_tail() {
+        let text = format!("head {} middle {} tail", "слово ".repeat(10_000), "слово ".repeat(10_000));
+        let hit = hits(&["head", "middle", "tail"], &text);
+        assert_eq!(hit, ["head@head", "tail@tail"]);
+    }
+
+    #[test]
+    fn words_are_runs_of_letters_and_digits() {
+        let text = "hi, what's up 42 你好!";
+        let found: Vec<&str> = words(text).map(|at| &text[at]).collect();
+        assert_eq!(found, ["hi", "what", "s", "up", "42", "你", "好"]);
+    }
+}

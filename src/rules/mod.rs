@@ -1,0 +1,191 @@
+//! Rules: which category, answer, model or upstream a message gets because of its words.
+//!
+//! Layout, in the order in which a rules directory becomes a decision: `file` reads the directory, `table`
+//! and `raw` make typed rules of it that still know their places, `compile` checks and compiles them
+//! (`keywords`, `patterns`, `conditions`, `bounds`), `matching` finds the rules that a message matches, and
+//! `watch` does all of it again when a file changes.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::answers::fitting::Fitting;
+use crate::answers::{Answer, example};
+use crate::ask::Has;
+use crate::category::Category;
+use crate::dialect::Family;
+use crate::problem::Problem;
+use crate::text::Language;
+use conditions::Conditions;
+use matching::Matcher;
+
+mod bounds;
+mod compile;
+mod conditions;
+pub(crate) mod file;
+pub(crate) mod keywords;
+mod matching;
+mod patterns;
+pub(crate) mod raw;
+pub(crate) mod table;
+mod watch;
+
+pub use conditions::By;
+pub use watch::{Reload, Watch, WatchError, watch};
+
+/// What rule files may name.
+#[derive(Debug, Clone, Copy)]
+pub struct Vocabulary<'a> {
+    /// For `category`.
+    pub categories: &'a [Category],
+    /// For `upstream`.
+    pub upstreams: &'a [String],
+}
+
+/// A [`Vocabulary`] of its own, to keep.
+#[derive(Debug, Clone)]
+pub struct VocabularyBuf {
+    /// For `category`.
+    pub categories: Vec<Category>,
+    /// For `upstream`.
+    pub upstreams: Vec<String>,
+}
+
+impl VocabularyBuf {
+    /// To look things up in.
+    pub fn borrow(&self) -> Vocabulary<'_> {
+        Vocabulary { categories: &self.categories, upstreams: &self.upstreams }
+    }
+}
+
+/// What rules look at.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'a> {
+    /// The last human message, as it was written: regexes run on it.
+    pub text: &'a str,
+    /// The same through [`crate::text::fold`]: keywords and examples are looked for in it.
+    pub folded: &'a str,
+    /// Its number of words ([`crate::text::count_words`]).
+    pub words: usize,
+    /// Human messages in the conversation, this one included.
+    pub turns: usize,
+    /// The model that the request names.
+    pub model: &'a str,
+    /// The family of API that the request speaks.
+    pub family: Family,
+    /// What the request carries besides text.
+    pub has: Has,
+    /// The message's language.
+    pub language: Language,
+}
+
+/// One rule: what follows from it. An answer that may be chosen by its own `match` or examples is the rule
+/// `answers/NAME`.
+#[derive(Debug)]
+pub struct Rule {
+    /// As headers and metrics name it.
+    pub name: Arc<str>,
+    /// `fast` with an answer; `general` if the rule only sets `model`, `upstream` or `refuse`.
+    pub category: Category,
+    /// The answer to give.
+    pub answer: Option<Arc<Answer>>,
+    /// The model to ask instead of the category's.
+    pub model: Option<Arc<str>>,
+    /// The upstream to ask instead of the category's.
+    pub upstream: Option<Arc<str>>,
+    /// Refuse the request with this text.
+    pub refuse: Option<Arc<str>>,
+    /// The highest that matches wins.
+    pub priority: i32,
+    /// Where it is written.
+    pub file: Arc<Path>,
+    /// 1-based.
+    pub line: usize,
+    /// `None`: by examples only.
+    conditions: Option<Conditions>,
+}
+
+/// A rule that matched, for explanations.
+#[derive(Debug, Clone, Copy)]
+pub struct Matched<'s> {
+    /// The rule.
+    pub rule: &'s Rule,
+    /// Why it matched.
+    pub by: By<'s>,
+}
+
+/// Rules and answers of one moment, checked as a whole and compiled.
+pub struct Snapshot {
+    /// Counts the sets that were swapped in; the first is 1.
+    pub generation: u64,
+    /// Of the files' names and contents, in hex.
+    pub hash: String,
+    /// In the order in which they count: rules by name, then answers by name.
+    pub files: Vec<PathBuf>,
+    /// When it was read.
+    pub loaded_at: SystemTime,
+    /// Best first.
+    rules: Vec<Rule>,
+    /// Sorted by name.
+    answers: Vec<Arc<Answer>>,
+    matcher: Matcher,
+    /// Answers by their index above.
+    fitting: Fitting,
+}
+
+impl Snapshot {
+    /// Reads and compiles a rules directory, or says everything that is wrong with it.
+    pub fn load(dir: &Path, vocabulary: &Vocabulary<'_>) -> Result<Self, Vec<Problem>> {
+        compile::compile(file::read(dir), vocabulary)
+    }
+
+    /// The rule that a message gets: the highest priority that matches, among equals the first in the files.
+    pub fn winner<'s>(&'s self, facts: &Facts<'_>) -> Option<&'s Rule> {
+        self.rules.get(self.matcher.winner(&self.rules, facts)? as usize)
+    }
+
+    /// Every rule that matches, best first.
+    pub fn matches<'s>(&'s self, facts: &Facts<'_>) -> Vec<Matched<'s>> {
+        let found = self.matcher.matches(&self.rules, facts).into_iter();
+        found.filter_map(|(rank, by)| Some(Matched { rule: self.rules.get(rank as usize)?, by })).collect()
+    }
+
+    /// For a message that is social but that no rule names: the answer with the most similar example, and
+    /// how similar it is (0 to 1). `None` when that is too little or too close to another answer's.
+    pub fn fitting<'s>(&'s self, facts: &Facts<'_>) -> Option<(&'s Answer, f32)> {
+        let mut room = String::new();
+        let whole = example::normal(facts.folded, &mut room);
+        let forms = std::iter::successors(Some(whole), |form| self.matcher.fillers().strip(form));
+        let best = forms.filter_map(|form| self.fitting.best(form)).max_by(|a, b| a.1.total_cmp(&b.1));
+        let (answer, score) = best?;
+        Some((self.answers.get(answer as usize)?, score))
+    }
+
+    /// The answer of that name.
+    pub fn answer(&self, name: &str) -> Option<&Answer> {
+        let at = self.answers.binary_search_by(|answer| answer.name.as_ref().cmp(name)).ok()?;
+        self.answers.get(at).map(AsRef::as_ref)
+    }
+
+    /// All rules, best first; those of answers are among them.
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// All answers, by name.
+    pub fn answers(&self) -> impl ExactSizeIterator<Item = &Answer> {
+        self.answers.iter().map(AsRef::as_ref)
+    }
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot")
+            .field("generation", &self.generation)
+            .field("hash", &self.hash)
+            .field("rules", &self.rules.len())
+            .field("answers", &self.answers.len())
+            .finish_non_exhaustive()
+    }
+}
