@@ -17,12 +17,12 @@ awk -F'\t' -v OFS='\t' '
     function label(set, intent) {
         if (set == "clinc150") {
             if (intent ~ /^(are_you_a_bot|do_you_have_pets|goodbye|greeting|how_old_are_you|thank_you|what_are_your_hobbies|what_can_i_ask_you|what_is_your_name|where_are_you_from|who_do_you_work_for|who_made_you)$/) return "greeting"
-            if (intent ~ /^(yes|no|maybe|calculator|change_ai_name|user_name|transactions|spending_history|income|pto_used)$/) return ""
+            if (intent ~ /^(yes|no|maybe|calculator|change_ai_name|user_name|repeat|cancel|transactions|spending_history|income|pto_used)$/) return ""
         }
         if (set == "hwu64") {
             if (intent == "general_praise") return "greeting"
             if (intent == "qa_maths") return "reasoning"
-            if (intent ~ /^(general_quirky|general_affirm|general_negate|general_confirm|general_dontcare|general_explain)$/) return ""
+            if (intent ~ /^(general_quirky|general_affirm|general_negate|general_confirm|general_dontcare|general_explain|general_repeat|general_commandstop)$/) return ""
         }
         return "general"
     }

@@ -219,8 +219,8 @@ impl Brain {
             false => Ok(Vec::new()),
         };
         let upstreams = upstreams.map_err(|e| whole("upstream", format!("no thread to watch it: {e}")))?;
-        let intent =
-            start_intent(&config).map_err(|e| whole("classifier", format!("no thread for it: {e}")))?;
+        let intent = start_intent(&config, &metrics)
+            .map_err(|e| whole("classifier", format!("no thread for it: {e}")))?;
         Ok(Self {
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
             complaints: Arc::default(),
@@ -267,7 +267,7 @@ pub fn vocabulary(config: &Config) -> VocabularyBuf {
     VocabularyBuf { categories: config.category_names(), upstreams: config.upstream_names() }
 }
 
-fn start_intent(config: &Config) -> std::io::Result<Option<Arc<Intent>>> {
+fn start_intent(config: &Config, metrics: &Metrics) -> std::io::Result<Option<Arc<Intent>>> {
     if config.classifier.mode == Mode::Off {
         return Ok(None);
     }
@@ -279,7 +279,7 @@ fn start_intent(config: &Config) -> std::io::Result<Option<Arc<Intent>>> {
     };
     let config = config.clone();
     let load: Load = Box::new(move || load_classifier(&config));
-    Ok(Some(Arc::new(Intent::start(manners, load)?)))
+    Ok(Some(Arc::new(Intent::start(manners, metrics.light_restarts.clone(), load)?)))
 }
 
 /// The classifier that the config names, on the calling thread, where it must stay.

@@ -96,7 +96,7 @@ pub enum Guard {
     Suffix,
     /// The prompt goes into a template that we do not know.
     Template,
-    /// The conversation so far is in tokens.
+    /// The conversation so far is not in the body: it is in tokens, or kept by the server.
     Context,
     /// Probabilities are wanted, and only a model has them.
     Logprobs,

@@ -45,6 +45,9 @@ const FORBID_SET: &[(Field, Guard)] = &[
     (Field::Background, Guard::Background),
     (Field::PreviousResponseId, Guard::Turns),
     (Field::Conversation, Guard::Turns),
+    // `multi_turn` lifts the guard above; what was said is not in the body all the same.
+    (Field::PreviousResponseId, Guard::Context),
+    (Field::Conversation, Guard::Context),
     (Field::DebugRenderOnly, Guard::Debug),
     (Field::N, Guard::Choices),
     (Field::BestOf, Guard::Choices),

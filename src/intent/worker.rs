@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use prometheus::IntCounter;
 use tokio::sync::oneshot;
 
 use super::breaker::{Breaker, Failure};
@@ -85,11 +86,12 @@ pub struct Manners {
 }
 
 impl Intent {
-    /// Starts the thread, which begins to load at once if told to.
+    /// Starts the thread, which begins to load at once if told to. `restarts` counts how often the classifier
+    /// is given up and made anew.
     ///
     /// # Errors
     /// If the system gives no thread.
-    pub fn start(manners: Manners, load: Load) -> std::io::Result<Self> {
+    pub fn start(manners: Manners, restarts: IntCounter, load: Load) -> std::io::Result<Self> {
         let (jobs, queue) = bounded(manners.queue);
         let shared = Arc::new(Shared {
             health: ArcSwap::from_pointee(Health::Loading),
@@ -98,7 +100,7 @@ impl Intent {
         });
         let seen = shared.clone();
         std::thread::Builder::new().name("mlx".into()).spawn(move || {
-            let mut thread = Worker { shared: seen, load, classifier: None };
+            let mut thread = Worker { shared: seen, load, classifier: None, restarts };
             if manners.preload {
                 thread.ensure_loaded();
             }
@@ -180,6 +182,8 @@ struct Worker {
     shared: Arc<Shared>,
     load: Load,
     classifier: Option<Box<dyn Classifier>>,
+    /// Counts the times that it was given up.
+    restarts: IntCounter,
 }
 
 impl Worker {
@@ -242,6 +246,7 @@ impl Worker {
         if let Err(error) = self.classify(CANARY) {
             tracing::warn!("classifier given up after an error, the known text failed too: {error}");
             self.classifier = None;
+            self.restarts.inc();
             self.shared.health.store(Arc::new(Health::Down(error.to_string())));
         }
     }
@@ -292,6 +297,10 @@ mod tests {
         }
     }
 
+    fn restarts() -> IntCounter {
+        IntCounter::new("restarts", "restarts").unwrap()
+    }
+
     fn start(manners: Manners) -> (Arc<Intent>, Arc<AtomicUsize>, Arc<AtomicUsize>) {
         let (loads, calls) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let (counted, called) = (loads.clone(), calls.clone());
@@ -299,7 +308,7 @@ mod tests {
             counted.fetch_add(1, Ordering::SeqCst);
             Ok(Box::new(Obedient { calls: called.clone(), broken: false }))
         });
-        let intent = Arc::new(Intent::start(manners, load).unwrap());
+        let intent = Arc::new(Intent::start(manners, restarts(), load).unwrap());
         (intent, loads, calls)
     }
 
@@ -390,7 +399,7 @@ mod tests {
     #[tokio::test]
     async fn weights_that_cannot_be_read_are_said_and_open_the_breaker() {
         let load: Load = Box::new(|| Err("models/x.safetensors: no such file".into()));
-        let intent = Intent::start(manners(8000, 8, 30_000), load).unwrap();
+        let intent = Intent::start(manners(8000, 8, 30_000), restarts(), load).unwrap();
         ready(&intent).await;
         assert_eq!(intent.health(), Health::Down("models/x.safetensors: no such file".into()));
         assert_eq!(intent.ask("hello").await, Outcome::Error);

@@ -10,9 +10,9 @@ use pingora::prelude::*;
 
 use super::body::{self, Body, Room};
 use super::listing::Listing;
-use super::origin::{self, Cors};
+use super::origin::Cors;
 use super::passage::{Held, Label, Passage};
-use super::{Proxy, host, reply};
+use super::{Proxy, reply};
 use crate::answers::{Answer, Live};
 use crate::ask::{self, Ask, Guard, Guards};
 use crate::brain::{Around, Brain, Sight};
@@ -57,7 +57,6 @@ impl Proxy {
         let room = Room { max_body: limits.max_body, max_inspect: limits.max_inspect, budget: &self.budget };
         let read = body::read(session, room).await?;
         passage.body_wait = clock.elapsed();
-        self.brain.metrics.inflight_bytes.set(i64::try_from(self.budget.used()).unwrap_or(i64::MAX));
         match read {
             Body::TooLarge => {
                 self.refuse("body");
@@ -109,10 +108,8 @@ impl Proxy {
         if self.brain.config.proxy.bypass_models.iter().any(|m| *m == ask.model) {
             return Ok(false);
         }
-        let cors =
-            origin::cors(session.get_header(header::ORIGIN).and_then(|o| o.to_str().ok()), host(session));
         let mut guards = Guards::default();
-        if cors == Cors::AskUpstream {
+        if reply::cors(session) == Cors::AskUpstream {
             guards.insert(Guard::Origin);
         }
         let hint = session.get_header(HINT).and_then(|hint| hint.to_str().ok()).map(str::to_owned);
@@ -126,7 +123,7 @@ impl Proxy {
         passage.verdict = Some(label);
         match next {
             Next::Answer(written) => {
-                reply::send(session, passage, 200, written, cors).await?;
+                reply::send(session, passage, 200, written).await?;
                 Ok(true)
             }
             Next::Refuse(text) => {
@@ -216,12 +213,14 @@ fn next(brain: &Brain, start: Instant, sight: &Sight<'_>, decision: &Decision<'_
         To::Refusal(text) => Next::Refuse(text.to_owned()),
         To::Upstream { index, model } => Next::Forward { index, model: model.map(str::to_owned) },
         To::Answer(answer) => match say(brain, sight, answer) {
-            Ok(text) => Next::Answer(write(sight.ask, &text, start)),
+            Ok(text) => match write(sight.ask, &text, start) {
+                Some(written) => Next::Answer(written),
+                None => Next::Forward { index: brain.config.policy(decision.category).upstream, model: None },
+            },
             Err(error) => {
                 // The template took a value that the check at load did not foresee: Ollama answers.
                 tracing::warn!("{error}");
-                let index = brain.config.policy(decision.category).upstream;
-                Next::Forward { index, model: None }
+                Next::Forward { index: brain.config.policy(decision.category).upstream, model: None }
             }
         },
     }
@@ -247,10 +246,14 @@ pub(crate) fn say(
     answer.render(sight.facts.language, seed(sight.ask), &live).map(|text| text.into_owned())
 }
 
-/// Writes the text as the ask's own dialect would.
-fn write(ask: &Ask<'_>, text: &str, start: Instant) -> Written {
+/// Writes the text as the ask's own dialect would. `None` if the ask's own limits leave nothing of it: an
+/// empty reply breaks Anthropic's clients.
+fn write(ask: &Ask<'_>, text: &str, start: Instant) -> Option<Written> {
     let cut = dialect::cut(text, ask.limit, &ask.stops);
-    Reply {
+    if cut.text.is_empty() {
+        return None;
+    }
+    let reply = Reply {
         dialect: ask.dialect,
         model: &ask.model,
         text: cut.text,
@@ -263,8 +266,8 @@ fn write(ask: &Ask<'_>, text: &str, start: Instant) -> Written {
         at: SystemTime::now(),
         seed: fastrand::u64(..),
         echo: &ask.echo,
-    }
-    .write()
+    };
+    Some(reply.write())
 }
 
 /// Equal asks get equal words: a client's retry repeats itself.

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, EXPECT};
 use pingora::prelude::*;
+use prometheus::IntGauge;
 
 /// Pingora's `BODY_BUF_LIMIT`.
 const RETRY_BUFFER: usize = 64 * 1024;
@@ -43,6 +44,7 @@ pub(super) struct Room<'a> {
 pub(super) struct Budget {
     used: AtomicUsize,
     limit: usize,
+    gauge: IntGauge,
 }
 
 /// A share of the budget, given back when dropped.
@@ -53,19 +55,15 @@ pub(super) struct Share {
 }
 
 impl Budget {
-    /// An empty one.
-    pub(super) fn new(limit: usize) -> Self {
-        Self { used: AtomicUsize::new(0), limit }
-    }
-
-    /// Bytes held now.
-    pub(super) fn used(&self) -> usize {
-        self.used.load(Ordering::Relaxed)
+    /// An empty one, shown by the gauge.
+    pub(super) fn new(limit: usize, gauge: IntGauge) -> Self {
+        Self { used: AtomicUsize::new(0), limit, gauge }
     }
 
     fn take(self: &Arc<Self>, bytes: usize) -> Option<Share> {
         let fits = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= self.limit);
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).ok()?;
+        self.gauge.add(bytes as i64);
         Some(Share { budget: self.clone(), bytes })
     }
 }
@@ -73,6 +71,7 @@ impl Budget {
 impl Drop for Share {
     fn drop(&mut self) {
         self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.budget.gauge.sub(self.bytes as i64);
     }
 }
 
@@ -150,12 +149,12 @@ mod tests {
 
     #[test]
     fn the_budget_is_given_back() {
-        let budget = Arc::new(Budget::new(100));
+        let budget = Arc::new(Budget::new(100, IntGauge::new("held", "held").unwrap()));
         let first = budget.take(60).unwrap();
         assert!(budget.take(50).is_none());
         assert!(budget.take(usize::MAX).is_none());
         drop(first);
         assert!(budget.take(100).is_some());
-        assert_eq!(budget.used(), 0);
+        assert_eq!((budget.used.load(Ordering::Relaxed), budget.gauge.get()), (0, 0));
     }
 }

@@ -53,7 +53,7 @@ impl Proxy {
     /// A proxy over this state.
     pub fn new(brain: Arc<Brain>) -> Self {
         Self {
-            budget: Arc::new(Budget::new(brain.config.limits.inflight)),
+            budget: Arc::new(Budget::new(brain.config.limits.inflight, brain.metrics.inflight_bytes.clone())),
             own_name: origin::own_name(),
             checks_host: brain.config.proxy.listen.ip().is_loopback(),
             brain,

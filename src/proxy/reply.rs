@@ -6,7 +6,8 @@ use pingora::http::ResponseHeader;
 use pingora::prelude::*;
 use pingora::protocols::http::date::get_cached_date;
 
-use super::origin::Cors;
+use super::host;
+use super::origin::{self, Cors};
 use super::passage::{Label, Passage};
 use crate::dialect::{self, Family, Written};
 
@@ -53,13 +54,18 @@ fn value(text: &str) -> HeaderValue {
     })
 }
 
+/// What the request's `Origin` asks of a reply of ours.
+pub(super) fn cors(session: &Session) -> Cors {
+    let origin = session.get_header(header::ORIGIN).and_then(|origin| origin.to_str().ok());
+    origin::cors(origin, host(session))
+}
+
 /// Sends a reply of ours and its body at once.
 pub(super) async fn send(
     session: &mut Session,
     passage: &mut Passage,
     status: u16,
     written: Written,
-    cors: Cors,
 ) -> Result<()> {
     let mut head = ResponseHeader::build(status, Some(12))?;
     head.insert_header(header::CONTENT_TYPE, written.content_type)?;
@@ -67,11 +73,11 @@ pub(super) async fn send(
     if written.no_cache {
         head.insert_header(header::CACHE_CONTROL, "no-cache")?;
     }
-    if cors == Cors::Echo {
-        if let Some(origin) = session.get_header(header::ORIGIN).cloned() {
-            head.insert_header(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin)?;
-            head.insert_header(header::VARY, "Origin")?;
-        }
+    if cors(session) == Cors::Echo
+        && let Some(origin) = session.get_header(header::ORIGIN).cloned()
+    {
+        head.insert_header(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin)?;
+        head.insert_header(header::VARY, "Origin")?;
     }
     label_headers(&mut head, passage)?;
     // A stream goes out chunked, as its readers expect; everything else carries its length.
@@ -99,7 +105,7 @@ pub(super) async fn send_error(
     if !session.is_body_done() {
         session.set_keepalive(None);
     }
-    send(session, passage, status, written, Cors::Echo).await
+    send(session, passage, status, written).await
 }
 
 /// Sends a status without a body, as Ollama's own middleware does.
