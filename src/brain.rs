@@ -97,16 +97,17 @@ impl Brain {
         let mut stages = Stages::default();
         let snapshot = self.snapshot.load_full();
         let clock = Instant::now();
-        let folded = text::fold(&ask.text);
+        let seen = text::window(&ask.text);
+        let folded = text::fold(&seen);
         let facts = Facts {
-            text: &ask.text,
+            text: &seen,
             folded: &folded,
             words: text::count_words(&ask.text),
             turns: ask.turns,
             model: &ask.model,
             family: ask.dialect.family(),
             has: ask.has,
-            language: text::language(&ask.text),
+            language: text::language(&seen),
         };
         let hint = around.hint.or(ask.hint.as_deref()).and_then(|name| self.config.category(name));
         let may_have = |index: usize| self.seen(index).may_have(&ask.model);

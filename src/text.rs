@@ -1,13 +1,29 @@
 //! One way of looking at text for rules, answers and classifier: fold it, count its words, tell its language.
 
+use std::borrow::Cow;
+
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfkc_quick};
+
+/// The part of a message that rules look at: all of it, or the beginning and the end of a long one. A person's
+/// wish stands there; what lies between is what it is about.
+pub fn window(text: &str) -> Cow<'_, str> {
+    /// Bytes kept of the beginning and of the end.
+    const HEAD: usize = 12 * 1024;
+    const TAIL: usize = 4 * 1024;
+    if text.len() <= HEAD + TAIL {
+        return Cow::Borrowed(text);
+    }
+    let head = &text[..text.floor_char_boundary(HEAD)];
+    let tail = &text[text.ceil_char_boundary(text.len() - TAIL)..];
+    Cow::Owned(format!("{head}\n{tail}"))
+}
 
 /// Folds what people write differently and mean the same: Unicode forms (NFKC), case, `ё`/`е`, kinds of
 /// white space (one space each run, none at the ends), invisible characters, typographic quotes and dashes.
 pub fn fold(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    if text.is_ascii() {
-        text.bytes().for_each(|b| push_folded(&mut out, b.to_ascii_lowercase().into()));
+    if text.chars().all(is_plain) {
+        text.chars().for_each(|c| push_folded(&mut out, lower_plain(c)));
     } else if is_nfkc_quick(text.chars()) == IsNormalized::Yes {
         text.chars().flat_map(char::to_lowercase).for_each(|c| push_folded(&mut out, c));
     } else {
@@ -17,6 +33,20 @@ pub fn fold(text: &str) -> String {
         out.pop();
     }
     squeeze(out)
+}
+
+/// ASCII and Russian letters: what needs no tables to be folded, and is nearly all there is.
+fn is_plain(c: char) -> bool {
+    matches!(c, '\0'..='\x7f' | 'А'..='я' | 'ё' | 'Ё')
+}
+
+fn lower_plain(c: char) -> char {
+    match c {
+        // Upper and lower case stand 32 apart in both alphabets.
+        'А'..='Я' => char::from_u32(c as u32 + 32).unwrap_or(c),
+        'Ё' => 'ё',
+        c => c.to_ascii_lowercase(),
+    }
 }
 
 /// "hellooo", "привееет": a letter written three times or more stands for one, unless it is all of the word
@@ -69,9 +99,12 @@ fn push_folded(out: &mut String, c: char) {
     }
 }
 
-/// Words as the contract counts them: runs between white space.
+/// No message is counted further than this: it is long, however long.
+pub const MOST_WORDS: usize = 10_000;
+
+/// Words: runs between white space, up to [`MOST_WORDS`].
 pub fn count_words(text: &str) -> usize {
-    text.split_whitespace().count()
+    text.split_whitespace().take(MOST_WORDS).count()
 }
 
 /// The language that a reply should be written in.
@@ -132,6 +165,22 @@ mod tests {
         assert_eq!(fold("Приветтт! hellooo www 1000"), "привет! hello www 1000");
         assert_eq!(fold(""), "");
         assert_eq!(fold("\u{200b}\u{feff}"), "");
+    }
+
+    #[test]
+    fn a_long_message_is_seen_at_both_ends() {
+        assert!(matches!(window("короткое"), Cow::Borrowed("короткое")));
+        let long = format!("начало {} конец", "середина ".repeat(20_000));
+        let seen = window(&long);
+        assert!(seen.starts_with("начало") && seen.ends_with("конец") && seen.len() <= 16 * 1024 + 8);
+    }
+
+    #[test]
+    fn the_quick_way_and_the_tables_agree() {
+        for c in (0..0x3000u32).filter_map(char::from_u32).filter(|c| is_plain(*c)) {
+            let tables: String = c.nfkc().flat_map(char::to_lowercase).collect();
+            assert_eq!(lower_plain(c).to_string(), tables, "{c:?}");
+        }
     }
 
     #[test]

@@ -21,10 +21,55 @@ pub(super) fn family(source: &str) -> &str {
     source.split('/').next().unwrap_or(source)
 }
 
-/// One pass over the lines, some epochs long.
+/// One pass: as many members as told, each from a seed of its own, joined into one model.
 pub(super) fn fit(
     lines: &[&Labelled],
     options: &TrainOptions,
+    progress: &mut impl FnMut(Progress),
+) -> Result<Weights, TrainError> {
+    let mut members = Vec::new();
+    for member in 0..options.members {
+        let seed = options.seed.wrapping_add(1000 * member as u64);
+        members.push(fit_one(lines, &TrainOptions { seed, ..options.clone() }, member, progress)?);
+    }
+    Ok(join(&members))
+}
+
+/// Several small models side by side in one: rows beside rows, hidden layers that do not see each other, and
+/// the mean of the logits.
+fn join(members: &[Weights]) -> Weights {
+    let count = members.len();
+    let mut all = members[0].clone();
+    if count == 1 {
+        return all;
+    }
+    let (dim, hidden) = (all.dim, all.hidden);
+    (all.dim, all.hidden) = (dim * count, hidden * count);
+    let rows = 0..all.settings.buckets as usize;
+    all.table =
+        rows.flat_map(|r| members.iter().flat_map(move |m| &m.table[r * dim..][..dim])).copied().collect();
+    all.hidden_weight = vec![0.0; all.dim * all.hidden];
+    for (m, member) in members.iter().enumerate() {
+        for row in 0..dim {
+            let start = (m * dim + row) * all.hidden + m * hidden;
+            all.hidden_weight[start..][..hidden]
+                .copy_from_slice(&member.hidden_weight[row * hidden..][..hidden]);
+        }
+    }
+    let mean = |v: &f32| v / count as f32;
+    all.hidden_bias = members.iter().flat_map(|m| &m.hidden_bias).copied().collect();
+    all.out_weight = members.iter().flat_map(|m| &m.out_weight).map(mean).collect();
+    for (label, bias) in all.out_bias.iter_mut().enumerate() {
+        *bias = members.iter().map(|m| mean(&m.out_bias[label])).sum();
+    }
+    all
+}
+
+/// One member, some epochs long.
+fn fit_one(
+    lines: &[&Labelled],
+    options: &TrainOptions,
+    member: usize,
     progress: &mut impl FnMut(Progress),
 ) -> Result<Weights, TrainError> {
     let mut rng = Rng::with_seed(options.seed);
@@ -52,7 +97,8 @@ pub(super) fn fit(
             }
             total += loss;
         }
-        progress(Progress::Epoch { epoch: epoch + 1, of: options.epochs, loss: total / steps as f32 });
+        let (epoch, of) = (member * options.epochs + epoch + 1, options.members * options.epochs);
+        progress(Progress::Epoch { epoch, of, loss: total / steps as f32 });
     }
     Ok(fit.weights())
 }

@@ -28,9 +28,11 @@ pub struct TrainOptions {
     pub refit: bool,
     /// How features are made.
     pub settings: Settings,
-    /// Width of a row of the table.
+    /// Models trained side by side and averaged.
+    pub members: usize,
+    /// Width of a row of one member's table.
     pub dim: usize,
-    /// Width of the hidden layer.
+    /// Width of one member's hidden layer.
     pub hidden: usize,
     /// How often each line is seen, on average.
     pub epochs: usize,
@@ -59,16 +61,17 @@ impl Default for TrainOptions {
             holdout: 0.1,
             refit: true,
             settings: Settings { buckets: 240_000, gram_min: 3, gram_max: 5 },
-            dim: 32,
-            hidden: 64,
-            epochs: 12,
+            members: 2,
+            dim: 16,
+            hidden: 16,
+            epochs: 2,
             batch: 64,
-            rate: 0.01,
+            rate: 0.004,
             dropout: 0.2,
             smoothing: 0.05,
             decay: 0.0,
             rare: 2,
-            balance: 0.7,
+            balance: 0.0,
             false_local: 0.002,
         }
     }
@@ -190,8 +193,9 @@ fn check(lines: &[Labelled], options: &TrainOptions) -> Result<(), TrainError> {
     let wrong = [
         (!(0.0..=0.5).contains(&options.holdout), "the holdout share is allowed from 0 to 0.5"),
         (options.batch == 0 || options.epochs == 0, "batch and epochs are at least 1"),
-        (!(1..=1024).contains(&options.dim), "dim is allowed from 1 to 1024"),
-        (!(1..=1024).contains(&options.hidden), "hidden is allowed from 1 to 1024"),
+        (!(1..=16).contains(&options.members), "members are allowed from 1 to 16"),
+        (!(1..=64).contains(&options.dim), "dim is allowed from 1 to 64"),
+        (!(1..=64).contains(&options.hidden), "hidden is allowed from 1 to 64"),
         (!(1..=1 << 22).contains(&options.settings.buckets), "buckets are allowed from 1 to 4194304"),
         (!(0.0..1.0).contains(&options.dropout), "dropout is allowed from 0 to 1"),
     ];
@@ -257,6 +261,7 @@ mod tests {
             hidden: 8,
             epochs: 6,
             batch: 16,
+            rate: 0.01,
             ..TrainOptions::default()
         }
     }
@@ -270,7 +275,7 @@ mod tests {
         let right = lines.iter().filter(|l| bag.classify(&l.text).unwrap().label() == l.label).count();
         assert!(right * 10 > lines.len() * 9, "{right} of {}", lines.len());
         assert!(matches!(told.first(), Some(Progress::Cut { .. })));
-        assert_eq!(told.iter().filter(|p| matches!(p, Progress::Epoch { .. })).count(), 12);
+        assert_eq!(told.iter().filter(|p| matches!(p, Progress::Epoch { .. })).count(), 24);
         assert_eq!(made.weights.notes["sources"], "toy 200");
 
         let again = train(&lines, &options, |_| {}).unwrap();

@@ -92,7 +92,7 @@ pub(super) async fn read(session: &mut Session, room: Room<'_>) -> Result<Body> 
         return Ok(Body::Partly(Bytes::new()));
     };
     if session.get_header(EXPECT).is_some() {
-        session.write_continue_response().await?;
+        session.write_continue_response().await.map_err(Error::into_down)?;
         session.req_header_mut().remove_header(&EXPECT);
     }
     let bytes = match length {
@@ -108,7 +108,7 @@ async fn read_counted(session: &mut Session, length: usize) -> Result<Bytes> {
         if length - kept.len().min(length) <= RETRY_BUFFER {
             session.enable_retry_buffering();
         }
-        let Some(chunk) = session.read_request_body().await? else { break };
+        let Some(chunk) = session.read_request_body().await.map_err(Error::into_down)? else { break };
         if kept.is_empty() && chunk.len() == length {
             return Ok(chunk);
         }
@@ -124,7 +124,7 @@ async fn read_chunked(session: &mut Session) -> Result<Bytes> {
     let mut kept = BytesMut::new();
     session.enable_retry_buffering();
     while !session.is_body_done() {
-        let Some(chunk) = session.read_request_body().await? else { break };
+        let Some(chunk) = session.read_request_body().await.map_err(Error::into_down)? else { break };
         kept.extend_from_slice(&chunk);
         if session.retry_buffer_truncated() {
             break;

@@ -285,7 +285,10 @@ impl Proxy {
             (ErrorSource::Downstream, ErrorType::InvalidHTTPHeader) => {
                 (400, "framing", "malformed request".into())
             }
-            (ErrorSource::Downstream, _) => (0, "gone", String::new()),
+            (ErrorSource::Downstream, _) => {
+                self.refuse("framing");
+                (400, "framing", "malformed request".into())
+            }
             _ => (500, "internal", "internal error".into()),
         }
     }

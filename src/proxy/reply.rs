@@ -1,6 +1,7 @@
 //! Writes what brainstem says itself: local answers, refusals, errors in the dialect of the path.
 
 use bytes::Bytes;
+use http::Version;
 use http::header::{self, HeaderName, HeaderValue};
 use pingora::http::ResponseHeader;
 use pingora::prelude::*;
@@ -80,8 +81,11 @@ pub(super) async fn send(
         head.insert_header(header::VARY, "Origin")?;
     }
     label_headers(&mut head, passage)?;
-    // A stream goes out chunked, as its readers expect; everything else carries its length.
-    if !is_stream(&written) {
+    // A stream goes out chunked, as its readers expect; everything else carries its length. A client of
+    // HTTP/1.0 knows no chunks.
+    if is_stream(&written) && session.req_header().version >= Version::HTTP_11 {
+        head.insert_header(header::TRANSFER_ENCODING, "chunked")?;
+    } else {
         head.insert_header(header::CONTENT_LENGTH, written.body.len())?;
     }
     session.write_response_header(Box::new(head), false).await?;
