@@ -234,8 +234,13 @@ pub(crate) fn say(
 ) -> Result<String, crate::answers::RenderError> {
     let index = brain.config.policy(Category::FAST).upstream;
     let seen = brain.seen(index);
+    let model = match brain.config.policy(Category::GENERAL).model.as_deref() {
+        _ if !is_auto(&sight.ask.model) => &sight.ask.model,
+        Some(model) => model,
+        None => seen.models.iter().flatten().next().map_or(&*sight.ask.model, String::as_str),
+    };
     let live = Live {
-        model: &sight.ask.model,
+        model,
         models: seen.models.as_deref().unwrap_or_default(),
         upstream_up: seen.up,
         uptime: brain.started.elapsed(),

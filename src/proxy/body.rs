@@ -99,6 +99,9 @@ pub(super) async fn read(session: &mut Session, room: Room<'_>) -> Result<Body> 
         Some(length) => read_counted(session, length).await?,
         None => read_chunked(session).await?,
     };
+    if bytes.len() > room.max_body {
+        return Ok(Body::TooLarge);
+    }
     Ok(if session.is_body_done() { Body::Whole(bytes, share) } else { Body::Partly(bytes) })
 }
 

@@ -144,7 +144,8 @@ impl ProxyHttp for Proxy {
         passage: &mut Passage,
     ) -> Result<()> {
         if passage.is_ask {
-            passage.passed += body.as_ref().map_or(0, Bytes::len);
+            let before = if let Held::Prefix(prefix) = &passage.body { prefix.len() } else { 0 };
+            passage.passed += before + body.as_ref().map_or(0, Bytes::len);
             if passage.passed > self.brain.config.limits.max_body {
                 self.refuse("body");
                 return Error::e_explain(ErrorType::HTTPStatus(413), "request body over limits.max_body");
