@@ -1,6 +1,5 @@
 //! `brainstem serve`: everything started in order, then Pingora runs until told to stop.
 
-use std::io::IsTerminal;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
@@ -41,7 +40,7 @@ pub fn run(settings: &Settings) -> Result<(), Failure> {
         admin.add_tcp(&at.to_string());
         server.add_service(admin);
     }
-    greet(config);
+    announce(config);
     server.run_forever()
 }
 
@@ -74,35 +73,11 @@ fn pingora_conf(config: &Config) -> ServerConf {
     }
 }
 
-fn greet(config: &Config) {
+fn announce(config: &Config) {
     let listen = config.proxy.listen;
     let upstream = &config.upstreams[0];
     tracing::info!("listening on http://{listen}, forwarding to {}", upstream.url());
     if let Some(admin) = config.admin {
         tracing::info!("metrics, health and explain on http://{admin}");
-    }
-    if !std::io::stdout().is_terminal() && std::env::var_os("BRAINSTEM_GREET").is_none() {
-        return;
-    }
-    let ask = |path: &str, body: &str| format!("  curl http://{listen}{path} -d '{body}'");
-    println!("\nbrainstem {} is listening on http://{listen}. Try:\n", env!("CARGO_PKG_VERSION"));
-    let messages = |text: &str| format!(r#"[{{"role":"user","content":"{text}"}}]"#);
-    println!(
-        "{}",
-        ask(
-            "/api/chat",
-            &format!(r#"{{"model":"llama3.2","stream":false,"messages":{}}}"#, messages("Привет!"))
-        )
-    );
-    println!(
-        "{}",
-        ask(
-            "/v1/chat/completions",
-            &format!(r#"{{"model":"llama3.2","messages":{}}}"#, messages("what can you do?"))
-        )
-    );
-    match config.admin {
-        Some(admin) => println!("  curl -s http://{admin}/metrics | grep brainstem_requests_total\n"),
-        None => println!("  curl http://{listen}/api/tags\n"),
     }
 }
