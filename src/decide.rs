@@ -166,10 +166,10 @@ pub fn conclude<'s>(draft: Draft<'s>, verdict: Option<&Verdict>, ground: &Ground
     if ground.config.policy(category).route == Route::Upstream {
         return decision(None, upstream);
     }
-    let answer = match draft.rule.and_then(|rule| rule.answer.as_deref()) {
-        Some(answer) => Some(answer),
-        None => ground.snapshot.fitting(ground.facts).map(|(answer, _)| answer),
-    };
+    // A hint names the category, not the answer: the rules are asked for that alone.
+    let rule = draft.rule.or_else(|| ground.snapshot.winner(ground.facts).filter(|_| draft.by == By::Hint));
+    let named = rule.and_then(|rule| rule.answer.as_deref());
+    let answer = named.or_else(|| ground.snapshot.fitting(ground.facts).map(|(answer, _)| answer));
     let Some(answer) = answer else { return decision(None, upstream) };
     match guard(ground, upstream) {
         Some(guard) => decision(Some(guard), upstream),
@@ -209,4 +209,217 @@ fn guard(ground: &Ground<'_>, upstream: To<'_>) -> Option<Guard> {
     };
     let said = ground.ask.guards.union(ground.guards);
     said.iter().find(|guard| !lifted(guard)).or_else(unknown_model)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::brain::vocabulary;
+    use crate::dialect::Dialect;
+    use crate::text;
+
+    const RULES: &str = r#"
+        [[rule]]
+        name = "code"
+        category = "coding"
+        priority = 60
+        any = ["функци*", "stack trace"]
+        [[rule]]
+        name = "shielded"
+        category = "general"
+        priority = 70
+        any = ["horoscope"]
+        [[rule]]
+        name = "to-big"
+        model = "big:70b"
+        upstream = "big"
+        any = ["very hard"]
+        [[rule]]
+        name = "no"
+        refuse = "not here"
+        any = ["forbidden"]
+        [[answer]]
+        name = "greeting"
+        match = { any = ["привет", "hello"], only = true }
+        examples = ["доброго времени суток вам от всей души"]
+        ru = "Привет!"
+        en = "Hello!"
+    "#;
+
+    const CONFIG: &str = "[upstream.big]\nurl = \"http://10.0.0.9:1\"\n\
+                          [categories.coding]\nmodel = \"coder\"\nupstream = \"big\"\n";
+
+    /// What matters of a decision, in one line.
+    fn decide(
+        body: &str,
+        hint: Option<Category>,
+        scores: Option<[f32; 5]>,
+        config: &str,
+        listed: bool,
+    ) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        let (rules, answers) = RULES.split_once("[[answer]]").unwrap();
+        std::fs::write(dir.path().join("a.toml"), rules).unwrap();
+        std::fs::create_dir(dir.path().join("answers")).unwrap();
+        std::fs::write(dir.path().join("answers/a.toml"), format!("[[answer]]{answers}")).unwrap();
+        let config = Config::of_text(&format!("{CONFIG}{config}"));
+        let snapshot = Snapshot::load(dir.path(), &vocabulary(&config).borrow()).unwrap();
+        let ask = Ask::parse(Dialect::Chat, body.as_bytes()).unwrap();
+        let folded = text::fold(&ask.text);
+        let facts = Facts {
+            text: &ask.text,
+            folded: &folded,
+            words: text::count_words(&ask.text),
+            turns: ask.turns,
+            model: &ask.model,
+            family: ask.dialect.family(),
+            has: ask.has,
+            language: text::language(&ask.text),
+        };
+        let ground = Ground {
+            snapshot: &snapshot,
+            config: &config,
+            ask: &ask,
+            facts: &facts,
+            hint,
+            may_have: &|_| listed,
+            guards: Guards::default(),
+        };
+        let draft = draft(&ground);
+        let asked = wants_classifier(&draft, &ground);
+        let verdict = scores.filter(|_| asked).map(|scores| Verdict {
+            scores,
+            embedding: Vec::new(),
+            greeting_from: 0.9,
+            sure_from: 0.5,
+        });
+        let made = conclude(draft, verdict.as_ref(), &ground);
+        let to = match made.to {
+            To::Answer(answer) => format!("answer {}", answer.name),
+            To::Refusal(text) => format!("refusal {text}"),
+            To::Upstream { index, model } => {
+                format!(
+                    "{}{}",
+                    config.upstreams[index].name,
+                    model.map_or(String::new(), |m| format!(" as {m}"))
+                )
+            }
+        };
+        let guard = made.guard.map_or(String::new(), |g| format!(" [{}]", g.name()));
+        let asked = if asked { ", asked" } else { "" };
+        format!("{} by {}{asked}: {to}{guard}", made.category, made.by.name())
+    }
+
+    fn say(text: &str) -> String {
+        decide(&chat(text), None, None, "", true)
+    }
+
+    fn chat(text: &str) -> String {
+        format!(r#"{{"model":"m","messages":[{{"role":"user","content":"{text}"}}]}}"#)
+    }
+
+    fn classified(text: &str, scores: [f32; 5]) -> String {
+        decide(&chat(text), None, Some(scores), "", true)
+    }
+
+    #[test]
+    fn the_best_rule_decides() {
+        assert_eq!(say("Привет!"), "fast by rule: answer greeting");
+        assert_eq!(say("привет, напиши функцию сортировки"), "coding by rule: big");
+        assert_eq!(say("привет, почему небо голубое"), "general by default: default");
+    }
+
+    #[test]
+    fn a_hint_is_taken_as_it_is() {
+        let hinted = |text, category| decide(&chat(text), Some(category), None, "", true);
+        assert_eq!(hinted("привет", Category::REASONING), "reasoning by hint: default");
+        assert_eq!(hinted("one two three four five six", Category::GENERAL), "general by hint: default");
+        assert_eq!(hinted("привет", Category::FAST), "fast by hint: answer greeting");
+        assert_eq!(hinted("what is the height of everest", Category::FAST), "fast by hint: default");
+    }
+
+    #[test]
+    fn the_classifier_is_asked_only_where_general_meets_5_to_25_words() {
+        let words = |n: usize| say(&vec!["word"; n].join(" "));
+        for n in [1, 4, 26] {
+            assert_eq!(words(n), "general by default: default", "{n}");
+        }
+        for n in [5, 25] {
+            assert_eq!(words(n), "general by default, asked: default", "{n}");
+        }
+        assert_eq!(say("напиши функцию на расте пожалуйста сегодня"), "coding by rule: big");
+        assert_eq!(say("what does my horoscope say about today"), "general by rule, asked: default");
+    }
+
+    #[test]
+    fn a_sure_verdict_decides_an_unsure_one_does_not() {
+        let text = "посмотри почему у меня всё падает";
+        assert_eq!(classified(text, [0.0, 0.0, 0.9, 0.1, 0.0]), "coding by classifier, asked: big");
+        assert_eq!(classified(text, [0.0, 0.3, 0.4, 0.3, 0.0]), "general by default, asked: default");
+        assert_eq!(classified(text, [0.1, 0.0, 0.1, 0.1, 0.7]), "general by classifier, asked: default");
+    }
+
+    #[test]
+    fn a_greeting_by_verdict_needs_an_answer_that_fits() {
+        let sure = [0.99, 0.0, 0.0, 0.0, 0.01];
+        let near = "доброго вам времени суток от всей души";
+        assert_eq!(classified(near, sure), "fast by classifier, asked: answer greeting");
+        assert_eq!(
+            classified("ты любишь гулять под дождём вечером", sure),
+            "fast by classifier, asked: default"
+        );
+        let unsure = [0.8, 0.0, 0.0, 0.0, 0.2];
+        assert_eq!(classified(near, unsure), "general by default, asked: default");
+    }
+
+    #[test]
+    fn guards_keep_the_category_and_forward() {
+        let body = r#"{"model":"m","messages":[{"role":"user","content":"hello"}],"format":"json"}"#;
+        assert_eq!(decide(body, None, None, "", true), "fast by rule: default [format]");
+        assert_eq!(decide(&chat("hello"), None, None, "", false), "fast by rule: default [unknown-model]");
+    }
+
+    #[test]
+    fn the_config_lifts_two_guards() {
+        let turns = r#"{"model":"m","messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"},{"role":"user","content":"hello"}]}"#;
+        assert_eq!(decide(turns, None, None, "", true), "fast by rule: default [turns]");
+        assert_eq!(
+            decide(turns, None, None, "[proxy]\nmulti_turn = true", true),
+            "fast by rule: answer greeting"
+        );
+        let persona = r#"{"model":"m","messages":[{"role":"system","content":"You are a pirate."},{"role":"user","content":"hello"}]}"#;
+        assert_eq!(decide(persona, None, None, "", true), "fast by rule: default [system]");
+        assert_eq!(
+            decide(persona, None, None, "[proxy]\nallow_system = true", true),
+            "fast by rule: answer greeting"
+        );
+    }
+
+    #[test]
+    fn a_rule_may_name_model_and_upstream() {
+        assert_eq!(say("a very hard one"), "general by rule: big as big:70b");
+    }
+
+    #[test]
+    fn auto_takes_the_categorys_model() {
+        let auto = |text: &str| decide(&chat(text).replace("\"m\"", "\"auto\""), None, None, "", false);
+        assert_eq!(auto("вот stack trace"), "coding by rule: big as coder");
+        assert_eq!(auto("hello"), "fast by rule: answer greeting");
+        for (name, is) in
+            [("auto", true), ("brainstem/auto", true), ("AUTO:latest", true), ("automatic", false)]
+        {
+            assert_eq!(is_auto(name), is, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_asks_nobody() {
+        assert_eq!(say("one forbidden word among these five"), "general by rule: refusal not here");
+    }
+
+    #[test]
+    fn a_harness_prompt_is_nobodys_business() {
+        let task = "### Task:\\nSuggest a title with an emoji for this функция chat";
+        assert!(say(task).starts_with("general by default: default"), "{}", say(task));
+    }
 }

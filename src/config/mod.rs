@@ -216,6 +216,14 @@ impl Config {
         check::Checker::new(file, &text, said).config(raw, warnings)
     }
 
+    /// A config of that text alone, for tests.
+    #[cfg(test)]
+    pub(crate) fn of_text(text: &str) -> Self {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        Self::from_parts(Some(file.path()), std::iter::empty(), &Overrides::default()).unwrap()
+    }
+
     /// The policy of a category. Every [`Category`] comes from this config, so the last arm is never taken;
     /// it would forward.
     pub fn policy(&self, category: Category) -> &CategoryPolicy {

@@ -114,12 +114,16 @@ impl Proxy {
         }
         let hint = session.get_header(HINT).and_then(|hint| hint.to_str().ok()).map(str::to_owned);
         let around = Around { hint: hint.as_deref(), guards };
-        let (label, next) = self
+        let (mut label, next) = self
             .brain
             .decide(&ask, around, |sight, decision| {
                 (Label::of(decision), next(&self.brain, passage.start, sight, decision))
             })
             .await;
+        if matches!(next, Next::Forward { .. }) && label.answer.take().is_some() {
+            // The ask's own limits left nothing of the answer.
+            (label.route, label.guard) = (Route::Upstream, Some(Guard::Limit.name()));
+        }
         passage.verdict = Some(label);
         match next {
             Next::Answer(written) => {
