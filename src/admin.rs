@@ -14,6 +14,7 @@ use crate::dialect::Dialect;
 use crate::explain;
 use crate::intent::worker::Health;
 use crate::metrics::CONTENT_TYPE;
+use crate::proxy::origin;
 
 /// A body to explain may be no larger.
 const LARGEST: usize = 4 * 1024 * 1024;
@@ -21,6 +22,7 @@ const LARGEST: usize = 4 * 1024 * 1024;
 /// Serves the admin address.
 pub struct Admin {
     brain: Arc<Brain>,
+    own_name: String,
 }
 
 #[derive(Serialize)]
@@ -75,7 +77,7 @@ struct RuleLine {
 impl Admin {
     /// Over this state.
     pub fn new(brain: Arc<Brain>) -> Self {
-        Self { brain }
+        Self { brain, own_name: origin::own_name() }
     }
 
     fn metrics(&self) -> Response<Vec<u8>> {
@@ -180,6 +182,12 @@ impl ServeHttp for Admin {
         let request = session.req_header();
         let method = request.method.clone();
         let path = request.uri.path().to_owned();
+        let host = request.headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
+        let on_loopback = self.brain.config.admin.is_some_and(|at| at.ip().is_loopback());
+        if on_loopback && !origin::host_allowed(host, &self.own_name) {
+            // As on the proxy's port: a web page must not read this through a name of its own.
+            return plain(StatusCode::FORBIDDEN, "this host name is not served here");
+        }
         let mut response = match (&method, path.as_str()) {
             (&Method::GET | &Method::HEAD, "/metrics") => self.metrics(),
             (&Method::GET | &Method::HEAD, "/healthz") => plain(StatusCode::OK, "ok"),

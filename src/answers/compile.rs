@@ -32,8 +32,6 @@ pub(crate) fn compile(raw: &RawAnswer, name: &str, source: &Source) -> (Answer, 
             raw.at,
             "an answer needs a text: ru = \"…\", en = \"…\" or any two-letter language".into(),
         ));
-    } else if let Some((code, _)) = raw.texts.iter().find(|(_, given)| given.is_empty()) {
-        problems.push((raw.at, format!("`{code}` has no text")));
     }
     let examples = raw.examples.iter().map(|e| e.get_ref().clone()).collect();
     (Answer { name: name.into(), examples, texts, templates }, problems)

@@ -2,10 +2,13 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::Duration;
 
+use async_trait::async_trait;
 use pingora::proxy::http_proxy_service;
-use pingora::server::Server;
 use pingora::server::configuration::ServerConf;
+use pingora::server::{Server, ShutdownWatch};
+use pingora::services::background::{BackgroundService, background_service};
 use pingora::services::listening::Service;
 
 use super::Failure;
@@ -40,8 +43,29 @@ pub fn run(settings: &Settings) -> Result<(), Failure> {
         admin.add_tcp(&at.to_string());
         server.add_service(admin);
     }
+    server.add_service(background_service("drain", Drained(brain.clone())));
     announce(config);
     server.run_forever()
+}
+
+/// Ends the process after SIGTERM as soon as nothing is being served: Pingora alone would sit out the whole grace.
+struct Drained(Arc<Brain>);
+
+#[async_trait]
+impl BackgroundService for Drained {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        /// A connection that was just accepted has not been counted yet.
+        const SETTLE: Duration = Duration::from_millis(200);
+        if shutdown.changed().await.is_err() {
+            return;
+        }
+        tracing::info!("stopping: no new connections, {} requests still run", self.0.metrics.inflight.get());
+        tokio::time::sleep(SETTLE).await;
+        while self.0.metrics.inflight.get() > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        std::process::exit(0);
+    }
 }
 
 /// The rules directory, watched for as long as the result lives.
@@ -65,9 +89,9 @@ fn free(at: SocketAddr, key: &str) -> Result<SocketAddr, Failure> {
 fn pingora_conf(config: &Config) -> ServerConf {
     ServerConf {
         threads: config.proxy.threads,
-        // Between SIGTERM and the end: first no new connections, then running requests may finish.
-        grace_period_seconds: Some(0),
-        graceful_shutdown_timeout_seconds: Some(config.proxy.grace.as_secs()),
+        // Between SIGTERM and the end: no new connections, running requests may finish. `Drained` ends it early.
+        grace_period_seconds: Some(config.proxy.grace.as_secs()),
+        graceful_shutdown_timeout_seconds: Some(1),
         upstream_keepalive_pool_size: 256,
         ..ServerConf::default()
     }

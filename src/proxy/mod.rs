@@ -15,7 +15,7 @@
 mod asks;
 mod body;
 mod listing;
-mod origin;
+pub(crate) mod origin;
 mod passage;
 mod reply;
 
@@ -247,8 +247,10 @@ impl ProxyHttp for Proxy {
         let code = session.response_written().map_or(0, |head| head.status.as_u16());
         self.count(passage, code);
         if let Some(error) = error {
-            let path = session.req_header().uri.path();
-            tracing::info!("{} {path}: {code}, {error}", session.req_header().method);
+            let (method, path) = (&session.req_header().method, session.req_header().uri.path());
+            // Not the error's own words: they may quote what was sent.
+            let (side, kind) = (error.esource().as_str(), error.etype().as_str());
+            tracing::info!("{method} {path}: {code}, {side} {kind}");
         }
         if passage.changes_models && code == 200 {
             self.brain.upstreams[passage.upstream].look_again();

@@ -9,7 +9,7 @@ const APP_SCHEMES: [&str; 5] = ["app://", "file://", "tauri://", "vscode-webview
 
 /// Whether a `Host` may reach a listener on loopback. Against DNS rebinding: a web page can make its own
 /// name point to 127.0.0.1, but cannot make the browser send another name.
-pub(super) fn host_allowed(host: &str, own_name: &str) -> bool {
+pub(crate) fn host_allowed(host: &str, own_name: &str) -> bool {
     let name = without_port(host).to_ascii_lowercase();
     if name.is_empty() || name == "localhost" || name == own_name.to_ascii_lowercase() {
         return true;
@@ -57,7 +57,7 @@ fn is_near(ip: IpAddr) -> bool {
 }
 
 /// The machine's own name, which Ollama lets in too.
-pub(super) fn own_name() -> String {
+pub(crate) fn own_name() -> String {
     let read = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
     read.or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_default().trim().to_owned()
 }

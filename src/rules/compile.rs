@@ -119,7 +119,10 @@ impl Compiler<'_> {
         let mut known = HashMap::new();
         let mut answers = Vec::with_capacity(raw.answers.len());
         for given in &raw.answers {
-            let name = self.name("an answer", given.source, given.at, given.name.as_ref(), &mut known);
+            if !given.has_name {
+                self.problem(given.source, given.at, "an answer needs a `name`");
+            }
+            let name = self.name("an answer", given.source, given.name.as_ref(), &mut known);
             let (answer, problems) =
                 answers::compile::compile(given, name, &self.sources.files[given.source]);
             for (at, message) in problems {
@@ -170,7 +173,10 @@ impl Compiler<'_> {
     fn rules(&mut self, raw: &Raw, answers: &[Arc<Answer>]) {
         let mut known = HashMap::new();
         for given in &raw.rules {
-            let name = self.name("a rule", given.source, given.at, given.name.as_ref(), &mut known);
+            if !given.has_name {
+                self.problem(given.source, given.at, "a rule needs a `name`");
+            }
+            let name = self.name("a rule", given.source, given.name.as_ref(), &mut known);
             self.rule(given, name, raw, answers);
         }
         for (index, (given, answer)) in raw.answers.iter().zip(answers).enumerate() {
@@ -200,7 +206,7 @@ impl Compiler<'_> {
         if !given.conditions.given {
             self.no_condition(source, given.at, "a rule");
         }
-        if !given.has_effect() {
+        if !given.has_effect {
             let message = "a rule needs an effect: category, answer, model, upstream or refuse";
             self.problem(source, given.at, message);
         }
@@ -271,14 +277,10 @@ impl Compiler<'_> {
         &mut self,
         what: &str,
         source: usize,
-        at: usize,
         name: Option<&'n Placed<String>>,
         known: &mut HashMap<&'n str, (usize, usize)>,
     ) -> &'n str {
-        let Some(placed) = name else {
-            self.problem(source, at, format!("{what} needs a `name`"));
-            return "";
-        };
+        let Some(placed) = name else { return "" };
         let (name, at) = (placed.get_ref().as_str(), placed.span().start);
         let fine = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         if name.len() > MAX_NAME || !name.chars().all(fine) {

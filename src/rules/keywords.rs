@@ -65,11 +65,11 @@ impl Builder {
         if stem.is_empty() && parts.iter().all(|part| part.is_empty()) {
             return Err(BadKeyword::Empty);
         }
-        let ends_word = |(at, part): (usize, &Box<str>)| match part.chars().next() {
+        let ends_word = |(at, part): (usize, &str)| match part.chars().next() {
             Some(c) => !joins(c),
             None => at + 1 == parts.len(),
         };
-        if stem.is_empty() || !parts.iter().enumerate().all(ends_word) {
+        if stem.is_empty() || !parts.iter().map(AsRef::as_ref).enumerate().all(ends_word) {
             return Err(BadKeyword::Star);
         }
         let id = self.words.len() as KeywordId;

@@ -29,6 +29,8 @@ mod matching;
 mod patterns;
 pub(crate) mod raw;
 pub(crate) mod table;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 pub use conditions::By;

@@ -45,6 +45,10 @@ pub(crate) struct RawRule {
     pub(crate) refuse: Option<Placed<String>>,
     pub(crate) priority: Option<i32>,
     pub(crate) conditions: RawConditions,
+    /// A name was written, be it a wrong one.
+    pub(crate) has_name: bool,
+    /// An effect was written, be it a wrong one.
+    pub(crate) has_effect: bool,
 }
 
 /// The keys by which a rule, or an answer's `match`, says when it holds.
@@ -84,6 +88,8 @@ pub(crate) struct RawAnswer {
     pub(crate) examples: Vec<Placed<String>>,
     /// Language code and its texts, in the order of the file.
     pub(crate) texts: Vec<(String, Vec<Placed<String>>)>,
+    /// A name was written, be it a wrong one.
+    pub(crate) has_name: bool,
     /// A text was written, be it a wrong one.
     pub(crate) has_text: bool,
 }
@@ -125,6 +131,9 @@ impl Raw {
 impl RawRule {
     fn read(source: usize, at: Range<usize>, table: &DeTable<'_>, reader: &mut Reader<'_>) -> Self {
         let mut rule = Self { source, at: at.start, ..Self::default() };
+        let has = |keys: &[&str]| keys.iter().any(|key| table.contains_key(*key));
+        rule.has_name = has(&["name"]);
+        rule.has_effect = has(&["category", "answer", "model", "upstream", "refuse"]);
         for (key, value) in table {
             match key.get_ref().as_ref() {
                 "name" => rule.name = reader.string(key, value),
@@ -139,12 +148,6 @@ impl RawRule {
             }
         }
         rule
-    }
-
-    /// Some effect was written.
-    pub(crate) fn has_effect(&self) -> bool {
-        let effects = [&self.category, &self.answer, &self.model, &self.upstream, &self.refuse];
-        effects.iter().any(|effect| effect.is_some())
     }
 }
 
@@ -192,14 +195,16 @@ impl RawWhen {
 
 impl RawAnswer {
     fn read(source: usize, at: Range<usize>, table: &DeTable<'_>, reader: &mut Reader<'_>) -> Self {
-        let mut answer = Self { source, at: at.start, ..Self::default() };
+        let mut answer =
+            Self { source, at: at.start, has_name: table.contains_key("name"), ..Self::default() };
         for (key, value) in table {
             match key.get_ref().as_ref() {
                 "name" => answer.name = reader.string(key, value),
                 "priority" => answer.priority = reader.integer(key, value),
                 "examples" => answer.examples = reader.strings(key, value),
                 "match" => {
-                    let mut conditions = RawConditions::default();
+                    let mut conditions =
+                        RawConditions { given: !value.get_ref().is_table(), ..RawConditions::default() };
                     for (inner, value) in reader.table(key, value).into_iter().flatten() {
                         if !conditions.take(inner, value, reader) {
                             reader.unknown_key(inner, "`match`", &MATCH_KEYS);
@@ -210,6 +215,9 @@ impl RawAnswer {
                 code if code.len() == 2 && code.bytes().all(|b| b.is_ascii_lowercase()) => {
                     answer.has_text = true;
                     let texts = reader.strings(key, value);
+                    if value.get_ref().as_array().is_some_and(|list| list.is_empty()) {
+                        reader.problem(value.span().start, format!("`{code}` has no text"));
+                    }
                     answer.texts.push((code.to_owned(), texts));
                 }
                 _ => reader.unknown_key(key, "an answer", &ANSWER_KEYS),

@@ -31,8 +31,10 @@ impl<'a> Reader<'a> {
         const SHOWN: usize = 3;
         let (table, errors) = DeTable::parse_recoverable(&self.source.text);
         for error in errors.iter().take(SHOWN) {
-            let at = error.span().map_or(0, |span| span.start);
-            self.problem(at, one_line(error.message()));
+            let span = error.span().unwrap_or(0..0);
+            let (at, given) = (span.start, excerpt(&self.source.text, span));
+            let near = if given.is_empty() { String::new() } else { format!(" (at `{given}`)") };
+            self.problem(at, format!("{}{near}", one_line(error.message())));
         }
         errors.is_empty().then(|| table.into_inner())
     }
@@ -107,7 +109,7 @@ impl<'a> Reader<'a> {
     pub(crate) fn bounds(&mut self, key: &Key<'_>, value: &Value<'_>) -> Option<Bounds> {
         let text = match value.get_ref() {
             DeValue::String(text) => text.to_string(),
-            DeValue::Integer(_) => integer(value)?.to_string(),
+            DeValue::Integer(number) => number.to_string(),
             _ => String::new(),
         };
         let bounds = Bounds::parse(&text);

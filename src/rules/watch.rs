@@ -168,9 +168,7 @@ impl Watched {
         });
         let watcher = watcher.or_else(|error| {
             tracing::warn!(%error, dir = %self.dir.display(), "no events for the rules directory: polling it");
-            let mut watcher = PollWatcher::new(wake(self.events.clone()), config)?;
-            watcher.watch(&self.dir, RecursiveMode::Recursive)?;
-            Ok::<_, notify::Error>(Box::new(watcher) as Box<dyn Watcher + Send>)
+            poll(&self.dir, config, self.events.clone())
         });
         match watcher {
             Ok(watcher) => self.watcher = Some(watcher),
@@ -225,6 +223,12 @@ impl Change {
     }
 }
 
+fn poll(dir: &Path, config: Config, events: Sender<Signal>) -> notify::Result<Box<dyn Watcher + Send>> {
+    let mut watcher = PollWatcher::new(wake(events), config)?;
+    watcher.watch(dir, RecursiveMode::Recursive)?;
+    Ok(Box::new(watcher))
+}
+
 /// What a watcher calls: everything wakes but that somebody, brainstem too, has read a file.
 fn wake(events: Sender<Signal>) -> impl Fn(notify::Result<Event>) + Send + 'static {
     move |event| {
@@ -260,3 +264,6 @@ impl Identity {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
