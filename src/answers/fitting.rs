@@ -8,8 +8,8 @@
 
 use std::collections::HashMap;
 
-/// A lower score names no answer. On CLINC150's small talk (which no example was taken from), with the margin
-/// and the two checks below, 97 of 100 answers named from here on are right.
+/// A lower score names no answer. Chosen, like the margin and the two checks below, on CLINC150's small talk
+/// and the shipped answers: of 212 messages that no rule named and that got an answer so, 206 got the right one.
 pub(crate) const FITS_FROM: f32 = 0.7;
 /// So much better than the best example of any other answer must it be.
 const MARGIN: f32 = 0.15;

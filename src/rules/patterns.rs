@@ -52,7 +52,7 @@ pub(crate) struct Builder {
 impl Builder {
     pub(crate) fn add(&mut self, pattern: &str) -> Result<PatternId, BadPattern> {
         let hir = regex_syntax::Parser::new().parse(pattern).map_err(|error| syntax(&error))?;
-        let regex = compile(&hir).map_err(|error| BadPattern { offset: 0, message: too_big_or(&error) })?;
+        let regex = compile(&hir)?;
         let id = self.patterns.len() as PatternId;
         self.compiled += regex.memory_usage();
         let kept = if self.compiled <= KEPT_BYTES { OnceLock::from(Some(regex)) } else { OnceLock::new() };
@@ -127,13 +127,14 @@ impl Patterns {
 
 /// Only "does it match" is ever asked: no captures, and no engine that is there for them alone and takes half
 /// a megabyte of each pattern with `\b`.
-fn compile(hir: &Hir) -> Result<Regex, BuildError> {
+fn compile(hir: &Hir) -> Result<Regex, BadPattern> {
     let config = Config::new()
         .which_captures(WhichCaptures::None)
         .onepass(false)
         .nfa_size_limit(Some(SIZE_LIMIT))
         .hybrid_cache_capacity(SIZE_LIMIT);
-    Regex::builder().configure(config).build_from_hir(hir)
+    let compiled = Regex::builder().configure(config).build_from_hir(hir);
+    compiled.map_err(|error| BadPattern { offset: 0, message: too_big_or(&error) })
 }
 
 fn syntax(error: &regex_syntax::Error) -> BadPattern {
