@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::proxy::http_proxy_service;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{Server, ShutdownWatch};
@@ -18,6 +19,9 @@ use crate::cli::Settings;
 use crate::config::Config;
 use crate::proxy::Proxy;
 use crate::rules;
+
+/// Bytes that a reply gathers before it is sent; a flush sends less.
+const WRITE_BUFFER: usize = 4 * 1024;
 
 /// Runs the proxy. Returns only if it cannot start; Pingora ends the process itself.
 ///
@@ -35,7 +39,9 @@ pub fn run(settings: &Settings) -> Result<(), Failure> {
     let mut server = Server::new_with_opt_and_conf(None, pingora_conf(config));
     server.bootstrap();
     let mut proxy = http_proxy_service(&server.configuration, Proxy::new(brain.clone()));
-    proxy.add_tcp(&config.proxy.listen.to_string());
+    // Pingora's 1460 bytes would part a local answer's head from its body.
+    let buffers = L4BufferSettings::default().write(WRITE_BUFFER);
+    proxy.add_listener(ListenerConfig::tcp(config.proxy.listen.to_string()).l4_buffer(buffers));
     server.add_service(proxy);
     if let Some(at) = config.admin {
         let mut admin = Service::new("admin".into(), Admin::new(brain.clone()));

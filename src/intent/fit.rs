@@ -312,4 +312,29 @@ mod tests {
         };
         assert_eq!((trained("text"), trained("once"), trained("never")), (true, false, false));
     }
+
+    #[test]
+    fn joined_models_say_the_mean_of_what_each_says() {
+        let member = |seed: u64| {
+            let settings = features::Settings { buckets: 64, gram_min: 3, gram_max: 4 };
+            let options = TrainOptions { settings, dim: 3, hidden: 4, seed, ..TrainOptions::default() };
+            let mut weights = Fit::new(&options).weights();
+            let mut rng = Rng::with_seed(seed);
+            weights.table.iter_mut().for_each(|v| *v = to_half(rng.f32()));
+            weights
+        };
+        let logs = |weights: &Weights| {
+            let scores = crate::intent::bag::Bag::new(weights).unwrap().classify("some text").unwrap().scores;
+            scores.map(|p| p.ln())
+        };
+        let (a, b) = (member(1), member(2));
+        let joined = join(&[a.clone(), b.clone()]);
+        assert_eq!((joined.dim, joined.hidden, joined.table.len()), (6, 8, 64 * 6));
+        let (a, b, both) = (logs(&a), logs(&b), logs(&joined));
+        // Log-probabilities are logits but for a constant, which differences are free of.
+        for label in 1..5 {
+            let mean = (a[label] - a[0] + b[label] - b[0]) / 2.0;
+            assert!((both[label] - both[0] - mean).abs() < 1e-3, "{label}");
+        }
+    }
 }

@@ -1,7 +1,6 @@
 //! Writes what brainstem says itself: local answers, refusals, errors in the dialect of the path.
 
 use bytes::Bytes;
-use http::Version;
 use http::header::{self, HeaderName, HeaderValue};
 use pingora::http::ResponseHeader;
 use pingora::prelude::*;
@@ -81,20 +80,11 @@ pub(super) async fn send(
         head.insert_header(header::VARY, "Origin")?;
     }
     label_headers(&mut head, passage)?;
-    // A stream goes out chunked, as its readers expect; everything else carries its length. A client of
-    // HTTP/1.0 knows no chunks.
-    if is_stream(&written) && session.req_header().version >= Version::HTTP_11 {
-        head.insert_header(header::TRANSFER_ENCODING, "chunked")?;
-    } else {
-        head.insert_header(header::CONTENT_LENGTH, written.body.len())?;
-    }
+    // Streams, too: all of it is here, and head and body leave in one segment. Chunks would need a second.
+    head.insert_header(header::CONTENT_LENGTH, written.body.len())?;
     session.write_response_header(Box::new(head), false).await?;
     passage.first_byte = Some(passage.start.elapsed());
     session.write_response_body(Some(written.body), true).await
-}
-
-fn is_stream(written: &Written) -> bool {
-    matches!(written.content_type, "application/x-ndjson" | "text/event-stream")
 }
 
 /// Sends an error in the dialect of the path, and closes the connection if a body is still to come.

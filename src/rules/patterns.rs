@@ -12,7 +12,7 @@ use regex_automata::meta::{BuildError, Config, Regex};
 use regex_automata::nfa::thompson::WhichCaptures;
 use regex_syntax::hir::{Class, Hir, HirKind};
 
-use super::keywords::pieces;
+use super::keywords::{DENSE_DEPTH, pieces};
 
 /// Compiled size of one pattern.
 const SIZE_LIMIT: usize = 1 << 20;
@@ -73,6 +73,7 @@ impl Builder {
                 AhoCorasick::builder()
                     .match_kind(MatchKind::Standard)
                     .kind(Some(AhoCorasickKind::ContiguousNFA))
+                    .dense_depth(DENSE_DEPTH)
                     .prefilter(false)
                     .build(self.literals.iter().map(|l| l.as_bytes()))?,
             ),
@@ -159,6 +160,12 @@ fn too_big_or(error: &BuildError) -> String {
 /// Case put aside one character at a time, so that a literal inside a text is inside the lowered text too:
 /// over upper case, because that also joins "ſ" with "s" and "ᲂ" with "о", as `(?i)` does.
 fn push_lowered(out: &mut String, text: &str) {
+    if text.is_ascii() {
+        let start = out.len();
+        out.push_str(text);
+        out[start..].make_ascii_lowercase();
+        return;
+    }
     for c in text.chars() {
         match c {
             '\0'..='\x7f' => out.push(c.to_ascii_lowercase()),
