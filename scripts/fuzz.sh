@@ -1,18 +1,31 @@
 #!/usr/bin/env bash
 # `make fuzz`: every target under fuzz/ for a while (needs a C++ compiler; no nightly toolchain).
-#   scripts/fuzz.sh SECONDS_EACH
+#   scripts/fuzz.sh [SECONDS_EACH [TARGET …]]
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 seconds=${1:-30}
+shift $(($# > 0 ? 1 : 0))
 cd "$root"
-[ -f fuzz/Cargo.toml ] || die "there is no fuzz/Cargo.toml"
 fuzz=$(scripts/tools.sh cargo-fuzz) || die "cargo-fuzz is needed"
-# cargo-fuzz sets RUSTFLAGS, which replaces the run path that .mlx/cargo.toml gives.
-export LD_LIBRARY_PATH=$root/.mlx/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
-# The sanitizer's flags are unstable ones.
+# The sanitizer's and the coverage's flags are unstable ones; a stable compiler takes them so.
 export RUSTC_BOOTSTRAP=1
 target=$(rustc -vV | sed -n 's/^host: //p')
-for name in $("$fuzz" list); do
+
+# What each target starts from, besides what it found before (fuzz/corpus, which is not kept).
+seeds() {
+  case $1 in
+    ask_parse | with_model | dialect_write) say tests/fixtures/captures ;;
+    rules_load) say rules ;;
+  esac
+}
+
+if [ $# -eq 0 ]; then
+  read -r -d "" -a all < <("$fuzz" list) || true
+  set -- "${all[@]}"
+fi
+for name; do
   step "fuzz $name, $seconds s"
-  "$fuzz" run --target "$target" "$name" -- -max_total_time="$seconds" -rss_limit_mb=4096 -print_final_stats=1
+  mkdir -p "fuzz/corpus/$name"
+  "$fuzz" run --target "$target" "$name" "fuzz/corpus/$name" "$(seeds "$name")" -- \
+    -max_total_time="$seconds" -max_len=8192 -timeout=20 -rss_limit_mb=4096 -print_final_stats=1
 done

@@ -36,7 +36,7 @@ free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1
 
 # Debian's python3 comes without ensurepip and without pip. `venv --without-pip` still works, and pip's own wheel
 # can run itself; so neither python3-venv nor root is needed.
-pip_wheel_version=26.0
+pip_wheel=pip-26.3-py3-none-any.whl
 python_env() { # python_env DIR: a virtual environment with pip
   local dir=$1
   [ -x "$dir/bin/pip" ] && "$dir/bin/python" -c 'import pip' 2>/dev/null && return 0
@@ -48,7 +48,7 @@ python_env() { # python_env DIR: a virtual environment with pip
   python3 -m venv --without-pip "$dir" 2>/dev/null ||
     die "python3 cannot make a virtual environment here. This mends it: sudo apt-get install python3-venv"
   local wheel
-  wheel=$(ls /usr/share/python-wheels/pip-*.whl 2>/dev/null | tail -1)
+  wheel=$(ls /usr/share/python-wheels/pip-*.whl 2>/dev/null | tail -1 || true)
   if [ -z "$wheel" ]; then
     wheel=$(retry fetch_pip "$dir") ||
       die "pip could not be fetched from PyPI. This mends it: sudo apt-get install python3-venv"
@@ -57,15 +57,20 @@ python_env() { # python_env DIR: a virtual environment with pip
     retry "$dir/bin/python" "$wheel/pip" install --quiet --disable-pip-version-check pip
 }
 
-fetch_pip() { # fetch_pip DIR: pip's wheel from PyPI into DIR, checked against the hash that PyPI gives; prints its path
-  "$1/bin/python" - "$1" "$pip_wheel_version" <<'PY'
+fetch_pip() { # fetch_pip DIR: pip's wheel from PyPI into DIR, checked against the hash that the index gives; prints its path
+  "$1/bin/python" - "$1" "$pip_wheel" <<'PY'
 import hashlib, json, sys, urllib.request
-where, version = sys.argv[1:]
-about = json.load(urllib.request.urlopen(f"https://pypi.org/pypi/pip/{version}/json", timeout=60))
-wheel = next(u for u in about["urls"] if u["packagetype"] == "bdist_wheel")
-data = urllib.request.urlopen(wheel["url"], timeout=60).read()
-assert hashlib.sha256(data).hexdigest() == wheel["digests"]["sha256"], "the wheel of pip is damaged"
-path = f"{where}/{wheel['filename']}"
+where, name = sys.argv[1:]
+try:
+    index = urllib.request.Request("https://pypi.org/simple/pip/", headers={"Accept": "application/vnd.pypi.simple.v1+json"})
+    files = json.load(urllib.request.urlopen(index, timeout=60))["files"]
+    wheel = next(file for file in files if file["filename"] == name)
+    data = urllib.request.urlopen(wheel["url"], timeout=60).read()
+except (OSError, StopIteration) as reason:
+    sys.exit(f"    {name}: {reason!r}")
+if hashlib.sha256(data).hexdigest() != wheel["hashes"]["sha256"]:
+    sys.exit(f"    {name} arrived damaged")
+path = f"{where}/{name}"
 open(path, "wb").write(data)
 print(path)
 PY

@@ -14,10 +14,10 @@ cargo_tool() { # cargo_tool NAME VERSION
   say "    building $name $version into .cache/tools (once; a few minutes)" >&2
   mkdir -p "$cache/tools"
   # Built to be ready soon, not to run fast.
-  (cd "$cache/tools" && CARGO_TARGET_DIR=$cache/tools/target CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
+  (cd "$cache/tools" && CARGO_TARGET_DIR=$cache/tools/target-$$ CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
     CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 retry cargo install --quiet --locked --root "$cache/tools" "$name" --version "$version" >&2) ||
     cannot "$name could not be built"
-  rm -rf "$cache/tools/target"
+  rm -rf "$cache/tools/target-$$"
   printf %s "$version" >"$cache/tools/$name.version"
   say "$bin"
 }

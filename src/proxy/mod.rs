@@ -230,10 +230,11 @@ impl ProxyHttp for Proxy {
         if *error.esource() == ErrorSource::Upstream {
             self.upstream_error(passage, kind);
         }
-        if code > 0 && session.response_written().is_none() {
-            if let Err(error) = reply::send_error(session, passage, code, &message).await {
-                tracing::debug!("the client was gone before its error: {error}");
-            }
+        if code > 0
+            && session.response_written().is_none()
+            && let Err(error) = reply::send_error(session, passage, code, &message).await
+        {
+            tracing::debug!("the client was gone before its error: {error}");
         }
         FailToProxy { error_code: code, can_reuse_downstream: false }
     }

@@ -49,7 +49,7 @@ def binary():
 
 
 class Process:
-    """A server of ours with its log; told to stop when the stage is left."""
+    """A server of ours with its log, told to stop when the stage is left."""
 
     def __init__(self, name, command, ready, env=None, wait=60):
         LOGS.mkdir(parents=True, exist_ok=True)

@@ -54,9 +54,8 @@ class Heard:
     def hooks(self):
         return {"response": [lambda response: self.headers.append(response.headers)]}
 
-    @property
-    def client(self):
-        return httpx.Client(event_hooks=self.hooks, timeout=120)
+    def client(self, library=httpx):
+        return library.Client(event_hooks=self.hooks, timeout=120)
 
     def local(self):
         assert self.headers, "no response went past"

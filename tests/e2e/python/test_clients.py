@@ -4,6 +4,7 @@ import asyncio
 
 import anthropic
 import httpx
+import httpx2  # what anthropic is built on
 import ollama
 import openai
 import pytest
@@ -87,12 +88,12 @@ def test_ollama_errors_stay_errors(front, ollama_client):
 
 @pytest.fixture
 def openai_client(front, heard):
-    return openai.OpenAI(base_url=f"{front.proxy}/v1", api_key="ollama", http_client=heard.client, max_retries=0)
+    return openai.OpenAI(base_url=f"{front.proxy}/v1", api_key="ollama", http_client=heard.client(), max_retries=0)
 
 
 @pytest.fixture
 def openai_scripted(scripted, heard):
-    return openai.OpenAI(base_url=f"{scripted.proxy}/v1", api_key="ollama", http_client=heard.client, max_retries=0)
+    return openai.OpenAI(base_url=f"{scripted.proxy}/v1", api_key="ollama", http_client=heard.client(), max_retries=0)
 
 
 @greeting
@@ -219,7 +220,7 @@ def test_responses_heavy(scripted, heard, openai_scripted, stream):
 
 
 def anthropic_client(where, heard):
-    return anthropic.Anthropic(base_url=where.proxy, api_key="ollama", http_client=heard.client, max_retries=0)
+    return anthropic.Anthropic(base_url=where.proxy, api_key="ollama", http_client=heard.client(httpx2), max_retries=0)
 
 
 @greeting

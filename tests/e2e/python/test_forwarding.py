@@ -21,6 +21,11 @@ def steady(content):
     return CHANGING.sub(rb'"\1":0', content)
 
 
+def in_any_order(content):
+    """/api/show lists a model's parameters as a Go map gives them."""
+    return sorted(re.split(rb"\\n|\n", content))
+
+
 def headers(response):
     """The upstream's headers, without the clock and without ours."""
     return sorted((k, v) for k, v in response.headers.multi_items() if k not in OUR_HEADERS and not k.startswith("x-brainstem"))
@@ -75,7 +80,8 @@ def test_the_lists_hold_the_upstreams_models_and_auto(front):
     for path, key, name in (("/api/tags", "models", "name"), ("/v1/models", "data", "id")):
         direct = front.direct(path, method="GET").json()[key]
         through = front.ask(path, method="GET").json()[key]
-        assert [entry for entry in through if entry in direct] == direct
+        # Ollama itself gives models of the same second in any order.
+        assert all(entry in through for entry in direct) and len(through) == len(direct) + 1
         assert any(entry[name].split(":")[0] == "auto" for entry in through)
 
 
@@ -102,7 +108,7 @@ def test_bad_asks_get_the_upstreams_own_error(front, name):
 
 
 def test_show_embed_and_pull_errors_pass(real):
-    same(real, "/api/show", json={"model": real.model})
+    same(real, "/api/show", in_any_order, json={"model": real.model})
     same(real, "/api/show", json={"model": "no-such-model"})
     same(real, "/api/embed", steady, json={"model": real.model, "input": ["hello", "world"]})
     same(real, "/api/embeddings", steady, json={"model": real.model, "prompt": "hello"})
@@ -186,8 +192,12 @@ def test_a_local_answer_carries_the_cors_headers_of_the_upstream(real):
 
 
 def test_the_upstream_sees_its_own_address_as_host(scripted, mark):
-    scripted.ask("/api/show", json={"model": "x"}, headers={"x-e2e": mark, "host": "brainstem.example"})
+    scripted.ask("/api/show", json={"model": "x"}, headers={"x-e2e": mark, "host": "my-box.local:11440"})
     assert scripted.seen(mark)["headers"]["host"] == scripted.upstream.removeprefix("http://")
+
+
+def test_a_foreign_host_is_refused_as_ollama_refuses_it(real):
+    same(real, "/api/version", method="GET", headers={"host": "brainstem.example"})
 
 
 def test_headers_of_the_client_arrive(scripted, mark):

@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# `make bench`: brainstem against bare Pingora and nginx; the table goes to benches/results.md. Under five minutes.
+#   benches/run.sh [FLAGS OF overhead.py]      e.g. --rounds 9
+set -euo pipefail
+. "$(dirname "$0")/../scripts/lib.sh"
+cd "$root"
+
+how() {
+  case $(uname -s) in
+    Darwin) die "$1 is needed: brew install nginx wrk" ;;
+    *) die "$1 is needed and could not be fetched from Debian; install nginx and wrk" ;;
+  esac
+}
+
+# debian_tool NAME PACKAGE …: prints the path of the system's own, or of one unpacked in .cache/bench without root.
+debian_tool() {
+  local name=$1 dir=$cache/bench/$1 found
+  shift
+  found=$(PATH=$PATH:/usr/sbin:/opt/homebrew/bin:/usr/local/sbin command -v "$name") && say "$found" && return 0
+  [ -x "$dir/run" ] && say "$dir/run" && return 0
+  have apt-get && have dpkg-deb || return 1
+  rm -rf "$dir"
+  mkdir -p "$dir/lists/partial"
+  (
+    cd "$dir"
+    apt-get download -qq "$@" >/dev/null 2>&1 || {
+      own="-o Dir::State::Lists=$dir/lists -o Dir::Cache=$dir -o APT::Sandbox::User=$(id -un)"
+      # shellcheck disable=SC2086  # several options
+      retry apt-get $own update -qq >/dev/null 2>&1 && apt-get $own download -qq "$@" >/dev/null 2>&1
+    }
+    for package in *.deb; do dpkg-deb -x "$package" .; done
+    rm -rf ./*.deb lists ./*.bin usr/share
+  ) || return 1
+  found=$(find "$dir/usr/sbin" "$dir/usr/bin" -name "$name" -type f 2>/dev/null | head -1)
+  [ -n "$found" ] || return 1
+  local libraries
+  libraries=$(find "$dir" -name '*.so*' -exec dirname {} + | sort -u | paste -sd: -)
+  printf '#!/bin/sh\nexport LD_LIBRARY_PATH="%s"\nexec "%s" "$@"\n' "$libraries" "$found" >"$dir/run"
+  chmod +x "$dir/run"
+  say "$dir/run"
+}
+
+have python3 || die "python3 is needed"
+step "Tools"
+# nginx-light is the same binary with fewer modules beside it.
+nginx=$(debian_tool nginx nginx libpcre2-8-0) || how nginx
+wrk=$(debian_tool wrk wrk libluajit-5.1-2) || how wrk
+say "    $nginx, $wrk"
+
+step "Building"
+cargo build --release --locked
+# Prints where each bench's program lies.
+programs=$(cargo bench --locked --no-run --message-format=json --bench inside --bench bare_pingora |
+  python3 -c 'import json, sys
+for line in sys.stdin:
+    made = json.loads(line)
+    if made.get("executable") and "bench" in made["target"]["kind"]:
+        print(made["target"]["name"], made["executable"])')
+program() { say "$programs" | sed -n "s/^$1 //p"; }
+target=$(cargo metadata --locked --no-deps --format-version 1 | python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')
+
+exec python3 benches/overhead.py --nginx "$nginx" --wrk "$wrk" --brainstem "$target/release/brainstem" \
+  --bare "$(program bare_pingora)" --inside "$(program inside)" "$@"
