@@ -1,6 +1,7 @@
 //! What every part of a running brainstem shares, and the decision as it happens: look, draft, perhaps ask,
 //! conclude.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -102,7 +103,10 @@ impl Brain {
         let facts = Facts {
             text: &seen,
             folded: &folded,
-            words: text::count_words(&ask.text),
+            words: match seen {
+                Cow::Borrowed(_) => text::count_folded_words(&folded),
+                Cow::Owned(_) => text::count_words(&ask.text),
+            },
             turns: ask.turns,
             model: &ask.model,
             family: ask.dialect.family(),

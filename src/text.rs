@@ -132,6 +132,11 @@ pub fn count_words(text: &str) -> usize {
     text.split_whitespace().take(MOST_WORDS).count()
 }
 
+/// The same of a text that is folded already: one space stands between two words, none at the ends.
+pub fn count_folded_words(folded: &str) -> usize {
+    if folded.is_empty() { 0 } else { folded.bytes().filter(|b| *b == b' ').count() + 1 }
+}
+
 /// The language that a reply should be written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Language {
@@ -228,6 +233,13 @@ mod tests {
     fn words_are_what_white_space_parts() {
         assert_eq!(count_words(" один  два\nthree "), 3);
         assert_eq!(count_words(""), 0);
+    }
+
+    #[test]
+    fn folding_keeps_the_words() {
+        for text in ["", " ", "привет,  мир!", "one\ttwo\n", "…", "a – b"] {
+            assert_eq!(count_folded_words(&fold(text)), count_words(text), "{text:?}");
+        }
     }
 
     proptest::proptest! {

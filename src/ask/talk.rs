@@ -118,9 +118,9 @@ impl<'b> Talk<'b> {
     pub(super) fn last_text(&self) -> Result<Cow<'b, str>, Unreadable> {
         match self.texts.as_slice() {
             [] => Ok(Cow::Borrowed("")),
-            [one] => one.decode(),
+            [one] => one.decode_ends(),
             many => {
-                let parts: Vec<_> = many.iter().map(Text::decode).collect::<Result<_, _>>()?;
+                let parts: Vec<_> = many.iter().map(Text::decode_ends).collect::<Result<_, _>>()?;
                 Ok(parts.join("\n").into())
             }
         }

@@ -434,3 +434,19 @@ proptest! {
         prop_assert_eq!(again.text, ask.text);
     }
 }
+
+#[test]
+fn of_a_very_long_message_both_ends_are_read() {
+    let middle = "line\\n with \\\"quotes\\\" and \\u043a ".repeat(20_000);
+    let body = format!(
+        r#"{{"model":"m","messages":[{{"role":"user","content":"the beginning {middle} the end"}}]}}"#
+    );
+    let ask = Ask::parse(Dialect::Chat, body.as_bytes()).unwrap();
+    assert!(ask.text.starts_with("the beginning line\n with \"quotes\" and к"), "{}", &ask.text[..80]);
+    assert!(ask.text.ends_with(" the end"));
+    assert!(ask.text.len() < 40_000);
+    // Without a space to cut at it is read whole.
+    let body =
+        format!(r#"{{"model":"m","messages":[{{"role":"user","content":"{}"}}]}}"#, "a\\n".repeat(40_000));
+    assert_eq!(Ask::parse(Dialect::Chat, body.as_bytes()).unwrap().text.len(), 80_000);
+}

@@ -22,6 +22,7 @@ fn weigh(c: char) -> (Kind, u32) {
         '0'..='9' => (Kind::Digit, 20),
         'a'..='z' | 'A'..='Z' | '\u{c0}'..='\u{24f}' => (Kind::Letter, 15),
         '\u{2e80}'..='\u{9fff}' | '\u{ac00}'..='\u{d7ff}' | '\u{20000}'..='\u{3ffff}' => (Kind::Letter, 40),
+        'А'..='я' => (Kind::Letter, 24),
         c if c.is_alphabetic() => (Kind::Letter, 24),
         c if u32::from(c) < 0x2100 => (Kind::Sign, 20),
         _ => (Kind::Sign, FULL),

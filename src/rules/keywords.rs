@@ -203,7 +203,11 @@ pub(crate) fn within_bound(text: &str) -> bool {
 /// Two such characters side by side are one word. Scripts that set no spaces between words have no word
 /// edges to ask for: each of their characters stands alone.
 fn joins(c: char) -> bool {
-    if c.is_ascii() { c.is_ascii_alphanumeric() } else { c.is_alphanumeric() && !is_unspaced(c) }
+    match c {
+        'а'..='я' => true,
+        c if c.is_ascii() => c.is_ascii_alphanumeric(),
+        c => c.is_alphanumeric() && !is_unspaced(c),
+    }
 }
 
 fn is_unspaced(c: char) -> bool {

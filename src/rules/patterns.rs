@@ -7,7 +7,7 @@
 
 use std::sync::OnceLock;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind, packed};
 use regex_automata::meta::{BuildError, Config, Regex};
 use regex_automata::nfa::thompson::WhichCaptures;
 use regex_syntax::hir::{Class, Hir, HirKind};
@@ -78,7 +78,8 @@ impl Builder {
                     .build(self.literals.iter().map(|l| l.as_bytes()))?,
             ),
         };
-        Ok(Patterns { patterns: self.patterns, literals, of_literal: self.of_literal, free: self.free })
+        let any = packed::Searcher::new(self.literals.iter().map(|l| l.as_bytes()));
+        Ok(Patterns { patterns: self.patterns, literals, any, of_literal: self.of_literal, free: self.free })
     }
 }
 
@@ -87,6 +88,8 @@ impl Builder {
 pub(crate) struct Patterns {
     patterns: Vec<Pattern>,
     literals: Option<AhoCorasick>,
+    /// Tells by vectors whether any literal is there at all; `None` with too many of them.
+    any: Option<packed::Searcher>,
     of_literal: Vec<PatternId>,
     free: Vec<bool>,
 }
@@ -112,6 +115,9 @@ impl Patterns {
         for piece in pieces(text) {
             lowered.clear();
             push_lowered(lowered, &text[piece]);
+            if self.any.as_ref().is_some_and(|any| any.find(lowered.as_bytes()).is_none()) {
+                continue;
+            }
             for found in literals.find_overlapping_iter(lowered.as_str()) {
                 hit(self.of_literal[found.pattern().as_usize()]);
             }
