@@ -2,6 +2,7 @@
 # `make bench`: brainstem against bare Pingora and nginx; the table goes to benches/results.md. Under five minutes.
 #   benches/run.sh [FLAGS OF overhead.py]      e.g. --rounds 9
 set -euo pipefail
+# shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/../scripts/lib.sh"
 cd "$root"
 
@@ -12,28 +13,16 @@ how() {
   esac
 }
 
-# debian_tool NAME PACKAGE …: prints the path of the system's own, or of one unpacked in .cache/bench without root.
-debian_tool() {
-  local name=$1 dir=$cache/bench/$1 found
+# tool NAME PACKAGE …: prints the path of the system's own, or of one from Debian packages in .cache/bench.
+tool() {
+  local name=$1 dir=$cache/bench/$1 found libraries
   shift
   found=$(PATH=$PATH:/usr/sbin:/opt/homebrew/bin:/usr/local/sbin command -v "$name") && say "$found" && return 0
   [ -x "$dir/run" ] && say "$dir/run" && return 0
-  have apt-get && have dpkg-deb || return 1
   rm -rf "$dir"
-  mkdir -p "$dir/lists/partial"
-  (
-    cd "$dir"
-    apt-get download -qq "$@" >/dev/null 2>&1 || {
-      own="-o Dir::State::Lists=$dir/lists -o Dir::Cache=$dir -o APT::Sandbox::User=$(id -un)"
-      # shellcheck disable=SC2086  # several options
-      retry apt-get $own update -qq >/dev/null 2>&1 && apt-get $own download -qq "$@" >/dev/null 2>&1
-    }
-    for package in *.deb; do dpkg-deb -x "$package" .; done
-    rm -rf ./*.deb lists ./*.bin usr/share
-  ) || return 1
-  found=$(find "$dir/usr/sbin" "$dir/usr/bin" -name "$name" -type f 2>/dev/null | head -1)
+  debian_unpack "$dir" "$@" || return 1
+  found=$(find "$dir/usr" -path "*bin/$name" -type f)
   [ -n "$found" ] || return 1
-  local libraries
   libraries=$(find "$dir" -name '*.so*' -exec dirname {} + | sort -u | paste -sd: -)
   printf '#!/bin/sh\nexport LD_LIBRARY_PATH="%s"\nexec "%s" "$@"\n' "$libraries" "$found" >"$dir/run"
   chmod +x "$dir/run"
@@ -43,8 +32,8 @@ debian_tool() {
 have python3 || die "python3 is needed"
 step "Tools"
 # nginx-light is the same binary with fewer modules beside it.
-nginx=$(debian_tool nginx nginx libpcre2-8-0) || how nginx
-wrk=$(debian_tool wrk wrk libluajit-5.1-2) || how wrk
+nginx=$(tool nginx nginx libpcre2-8-0) || how nginx
+wrk=$(tool wrk wrk libluajit-5.1-2) || how wrk
 say "    $nginx, $wrk"
 
 step "Building"

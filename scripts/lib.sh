@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034
 # What the scripts share. Sourced, not run; works in bash 3.2 (macOS).
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -33,6 +34,24 @@ report() {
 listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+
+# debian_unpack DIR PACKAGE …: Debian packages unpacked into DIR, without root; apt's lists are fetched into DIR for the
+# while when the system has none.
+debian_unpack() {
+  local dir=$1 own
+  shift
+  have apt-get && have dpkg-deb || return 1
+  mkdir -p "$dir/lists/partial"
+  (
+    cd "$dir" || exit 1
+    own="-o Dir::State::Lists=$dir/lists -o Dir::Cache=$dir -o APT::Sandbox::User=$(id -un)"
+    # shellcheck disable=SC2086  # several options
+    apt-get download -qq "$@" >/dev/null 2>&1 ||
+      { retry apt-get $own update -qq >/dev/null 2>&1 && apt-get $own download -qq "$@" >/dev/null 2>&1; }
+    for package in *.deb; do dpkg-deb -x "$package" . || exit 1; done
+    rm -rf lists ./*.deb ./*.bin archives
+  ) 2>/dev/null
+}
 
 # Debian's python3 comes without ensurepip and without pip. `venv --without-pip` still works, and pip's own wheel
 # can run itself; so neither python3-venv nor root is needed.

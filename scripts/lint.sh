@@ -31,5 +31,9 @@ if deny=$(scripts/tools.sh cargo-deny); then
 else
   skip "cargo deny" "it could not be built"
 fi
-if have shellcheck; then check shellcheck shellcheck -x scripts/*.sh tests/e2e/run.sh .ci/run; else skip shellcheck "not installed"; fi
+if shellcheck=$(scripts/tools.sh shellcheck); then
+  check shellcheck "$shellcheck" -x -P SCRIPTDIR -S warning scripts/*.sh tests/e2e/run.sh benches/run.sh .ci/run
+else
+  skip shellcheck "not installed"
+fi
 exit $bad

@@ -23,9 +23,9 @@ c_compiler=${CC:-cc}
 have "$c_compiler" || die "a C compiler is needed: sudo apt-get install gcc"
 started=$SECONDS
 step "Setting up Ollama 0.9.3 with SmolLM2-135M in $dir (once; about a minute)"
-rm -rf "$dir/stamp" "$dir/cpu" "$dir/wheels" "$dir/models" "$dir/home" "$dir/venv" "$dir/runtime"
-mkdir -p "$dir/cpu" "$dir/wheels" "$dir/models" "$dir/home"
 cd "$dir"
+rm -rf stamp cpu wheels models home venv runtime
+mkdir cpu wheels models home
 python_env "$dir/venv"
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 pip() { retry "$dir/venv/bin/pip" "$@"; }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Test tools that the machine may lack, brought into .cache without root. Prints the path of the tool;
 # exit code 3 and one line on stderr when it cannot be had here.
-#   scripts/tools.sh cargo-deny | cargo-fuzz | promtool
+#   scripts/tools.sh cargo-deny | cargo-fuzz | promtool | shellcheck
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -22,31 +22,23 @@ cargo_tool() { # cargo_tool NAME VERSION
   say "$bin"
 }
 
-# Debian's prometheus package, unpacked. apt's lists are fetched into .cache when the system has none.
-debian_promtool() {
-  if have promtool; then command -v promtool; return; fi
-  local dir=$cache/prometheus
-  if [ -x "$dir/usr/bin/promtool" ]; then say "$dir/usr/bin/promtool"; return; fi
-  have apt-get && have dpkg-deb || cannot "promtool is not installed"
-  mkdir -p "$dir/lists/partial"
-  (
-    cd "$dir"
-    apt-get download -qq prometheus >/dev/null 2>&1 || {
-      own="-o Dir::State::Lists=$dir/lists -o Dir::Cache=$dir -o APT::Sandbox::User=$(id -un)"
-      # shellcheck disable=SC2086  # several options
-      retry apt-get $own update -qq >/dev/null 2>&1 && apt-get $own download -qq prometheus >/dev/null 2>&1
-    }
-    dpkg-deb -x prometheus_*.deb . 2>/dev/null
-  ) || cannot "promtool is not installed and Debian's prometheus package could not be fetched"
-  find "$dir" -mindepth 1 -maxdepth 1 ! -name usr -exec rm -rf {} +
-  find "$dir/usr" -type f ! -name promtool -delete
-  "$dir/usr/bin/promtool" --version >/dev/null 2>&1 || cannot "Debian's promtool does not run here"
-  say "$dir/usr/bin/promtool"
+# debian_tool NAME PACKAGE: the system's own, or one from an unpacked Debian package
+debian_tool() {
+  local name=$1 package=$2 dir=$cache/$2
+  if have "$name"; then command -v "$name"; return; fi
+  if [ ! -x "$dir/usr/bin/$name" ]; then
+    have apt-get || cannot "$name is not installed"
+    debian_unpack "$dir" "$package" || cannot "$name is not installed and Debian's $package could not be fetched"
+    find "$dir/usr" -type f ! -name "$name" -delete
+  fi
+  "$dir/usr/bin/$name" --version >/dev/null 2>&1 || cannot "Debian's $name does not run here"
+  say "$dir/usr/bin/$name"
 }
 
 case ${1:-} in
   cargo-deny) cargo_tool cargo-deny 0.20.2 ;;
   cargo-fuzz) cargo_tool cargo-fuzz 0.13.2 ;;
-  promtool) debian_promtool ;;
-  *) die "usage: scripts/tools.sh cargo-deny | cargo-fuzz | promtool" ;;
+  promtool) debian_tool promtool prometheus ;;
+  shellcheck) debian_tool shellcheck shellcheck ;;
+  *) die "usage: scripts/tools.sh cargo-deny | cargo-fuzz | promtool | shellcheck" ;;
 esac

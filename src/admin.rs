@@ -188,6 +188,10 @@ impl ServeHttp for Admin {
             // As on the proxy's port: a web page must not read this through a name of its own.
             return plain(StatusCode::FORBIDDEN, "this host name is not served here");
         }
+        let origin = request.headers.get(http::header::ORIGIN).and_then(|origin| origin.to_str().ok());
+        if origin::cors(origin, host) == origin::Cors::AskUpstream {
+            return plain(StatusCode::FORBIDDEN, "web pages of other origins are not served here");
+        }
         let mut response = match (&method, path.as_str()) {
             (&Method::GET | &Method::HEAD, "/metrics") => self.metrics(),
             (&Method::GET | &Method::HEAD, "/healthz") => plain(StatusCode::OK, "ok"),

@@ -89,17 +89,21 @@ pub struct Draft<'s> {
 /// Where the ask goes.
 #[derive(Debug, Clone, Copy)]
 pub enum To<'s> {
-    /// Answered here, with this answer.
-    Answer(&'s Answer),
+    /// Answered here, with this answer; forwarded after all if nothing of it can be said.
+    Answer(&'s Answer, Forward<'s>),
     /// Turned away with this text.
     Refusal(&'s str),
     /// Forwarded.
-    Upstream {
-        /// Index into [`Config::upstreams`].
-        index: usize,
-        /// The model to put in place of the ask's own.
-        model: Option<&'s str>,
-    },
+    Upstream(Forward<'s>),
+}
+
+/// How an ask is forwarded.
+#[derive(Debug, Clone, Copy)]
+pub struct Forward<'s> {
+    /// Index into [`Config::upstreams`].
+    pub index: usize,
+    /// The model to put in place of the ask's own.
+    pub model: Option<&'s str>,
 }
 
 /// What is to be done with an ask, and why.
@@ -121,8 +125,8 @@ impl Decision<'_> {
     /// The route, as in headers and metrics.
     pub fn route(&self) -> Route {
         match self.to {
-            To::Answer(_) | To::Refusal(_) => Route::Local,
-            To::Upstream { .. } => Route::Upstream,
+            To::Answer(..) | To::Refusal(_) => Route::Local,
+            To::Upstream(_) => Route::Upstream,
         }
     }
 }
@@ -164,16 +168,16 @@ pub fn conclude<'s>(draft: Draft<'s>, verdict: Option<&Verdict>, ground: &Ground
     }
     let upstream = forward(category, draft.rule, ground);
     if ground.config.policy(category).route == Route::Upstream {
-        return decision(None, upstream);
+        return decision(None, To::Upstream(upstream));
     }
     // A hint names the category, not the answer: the rules are asked for that alone.
     let rule = draft.rule.or_else(|| ground.snapshot.winner(ground.facts).filter(|_| draft.by == By::Hint));
     let named = rule.and_then(|rule| rule.answer.as_deref());
     let answer = named.or_else(|| ground.snapshot.fitting(ground.facts).map(|(answer, _)| answer));
-    let Some(answer) = answer else { return decision(None, upstream) };
+    let Some(answer) = answer else { return decision(None, To::Upstream(upstream)) };
     match guard(ground, upstream) {
-        Some(guard) => decision(Some(guard), upstream),
-        None => decision(None, To::Answer(answer)),
+        Some(guard) => decision(Some(guard), To::Upstream(upstream)),
+        None => decision(None, To::Answer(answer, upstream)),
     }
 }
 
@@ -186,26 +190,26 @@ fn heed(draft: Draft<'_>, verdict: &Verdict) -> (Category, By) {
 }
 
 /// The upstream and model of an ask that is forwarded.
-fn forward<'s>(category: Category, rule: Option<&'s Rule>, ground: &Ground<'s>) -> To<'s> {
+fn forward<'s>(category: Category, rule: Option<&'s Rule>, ground: &Ground<'s>) -> Forward<'s> {
     let policy = ground.config.policy(category);
     let named = rule.and_then(|rule| rule.upstream.as_deref());
     let index = named
         .and_then(|name| ground.config.upstreams.iter().position(|u| u.name == name))
         .unwrap_or(policy.upstream);
     let of_category = || is_auto(&ground.ask.model).then_some(policy.model.as_deref()).flatten();
-    To::Upstream { index, model: rule.and_then(|rule| rule.model.as_deref()).or_else(of_category) }
+    Forward { index, model: rule.and_then(|rule| rule.model.as_deref()).or_else(of_category) }
 }
 
 /// What speaks against a local answer, most telling first.
-fn guard(ground: &Ground<'_>, upstream: To<'_>) -> Option<Guard> {
+fn guard(ground: &Ground<'_>, upstream: Forward<'_>) -> Option<Guard> {
     let lifted = |guard: &Guard| match guard {
         Guard::Turns => ground.config.proxy.multi_turn,
         Guard::System => ground.config.proxy.allow_system,
         _ => false,
     };
     let unknown_model = || {
-        let To::Upstream { index, .. } = upstream else { return None };
-        (!is_auto(&ground.ask.model) && !(ground.may_have)(index)).then_some(Guard::UnknownModel)
+        let known = is_auto(&ground.ask.model) || (ground.may_have)(upstream.index);
+        (!known).then_some(Guard::UnknownModel)
     };
     let said = ground.ask.guards.union(ground.guards);
     said.iter().find(|guard| !lifted(guard)).or_else(unknown_model)
@@ -295,9 +299,9 @@ mod tests {
         });
         let made = conclude(draft, verdict.as_ref(), &ground);
         let to = match made.to {
-            To::Answer(answer) => format!("answer {}", answer.name),
+            To::Answer(answer, _) => format!("answer {}", answer.name),
             To::Refusal(text) => format!("refusal {text}"),
-            To::Upstream { index, model } => {
+            To::Upstream(Forward { index, model }) => {
                 format!(
                     "{}{}",
                     config.upstreams[index].name,

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::ask::{Ask, Guard, Unreadable};
 use crate::brain::{Around, Brain, Consulted, Sight};
 use crate::commands::classify::Scores;
-use crate::decide::{self, By, Decision, To};
+use crate::decide::{self, By, Decision, Forward, To};
 use crate::dialect::Dialect;
 use crate::intent::worker::{Health, Outcome};
 use crate::proxy::say;
@@ -134,15 +134,15 @@ fn lay_open(
         at: format!("{}:{}", m.rule.file.display(), m.rule.line),
     });
     let (answer, reply) = match decision.to {
-        To::Answer(answer) => (Some(answer.name.to_string()), say(brain, sight, answer).ok()),
+        To::Answer(answer, _) => (Some(answer.name.to_string()), say(brain, sight, answer).ok()),
         To::Refusal(text) => (None, Some(text.to_owned())),
-        To::Upstream { .. } => (None, None),
+        To::Upstream(_) => (None, None),
     };
     let (upstream, model) = match decision.to {
-        To::Upstream { index, model } => {
+        To::Upstream(Forward { index, model }) => {
             (brain.config.upstreams.get(index).map(|u| u.name.clone()), model.map(str::to_owned))
         }
-        To::Answer(_) | To::Refusal(_) => (None, None),
+        To::Answer(..) | To::Refusal(_) => (None, None),
     };
     let stages = sight.stages;
     Explanation {

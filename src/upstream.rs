@@ -1,7 +1,7 @@
 //! What is known of the Ollama servers without asking them on the request path: whether they answer, and
 //! which models they list.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -79,6 +79,11 @@ impl Seen {
     }
 }
 
+/// Whether two names mean one model.
+pub fn same_model(one: &str, other: &str) -> bool {
+    canonical(one) == canonical(other)
+}
+
 /// One spelling for the ways to write a model's name: `Llama3.2`, `llama3.2:latest`,
 /// `registry.ollama.ai/library/llama3.2` (Ollama's `types/model/name.go`).
 fn canonical(model: &str) -> String {
@@ -109,7 +114,14 @@ struct Tag {
 impl Watcher {
     /// Off the request path: a name server may take seconds.
     fn resolve(&self) {
-        let found = self.config.authority.to_socket_addrs().ok().and_then(|mut all| all.next());
+        let all: Vec<SocketAddr> = self.config.authority.to_socket_addrs().into_iter().flatten().collect();
+        // `localhost` is two addresses on most machines, and Ollama listens on one of them.
+        let takes = |at: &&SocketAddr| TcpStream::connect_timeout(at, self.config.connect_timeout).is_ok();
+        let found = match all.as_slice() {
+            [] => None,
+            [one] => Some(*one),
+            several => several.iter().find(takes).or(several.first()).copied(),
+        };
         if found.is_some() || self.address.load().is_none() {
             self.address.store(found.map(Arc::new));
         }
@@ -170,6 +182,21 @@ mod tests {
         }
         assert!(!seen.may_have("llama3.2:70b"));
         assert!(!seen.may_have("mine"));
+    }
+
+    #[test]
+    fn of_several_addresses_one_that_listens_is_taken() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let config = config::Upstream {
+            name: "default".into(),
+            authority: format!("localhost:{port}"),
+            connect_timeout: Duration::from_secs(1),
+            read_timeout: Duration::from_secs(1),
+            poll: Duration::from_secs(3600),
+        };
+        let upstream = Upstream::watch(config, Arc::new(Metrics::new().unwrap())).unwrap();
+        assert_eq!(upstream.address().map(|at| at.ip()), Some(std::net::Ipv4Addr::LOCALHOST.into()));
     }
 
     #[test]

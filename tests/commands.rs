@@ -235,7 +235,7 @@ fn flags_speak_over_the_environment_and_that_over_the_file() {
     assert!(at.run(&["check"]).bad().contains("file"));
     let mut command = brainstem();
     let command = command.arg("check").current_dir(at.dir.path()).env("BRAINSTEM_CONFIG", "brainstem.toml");
-    assert_eq!(command.env("BRAINSTEM_PROXY_RULES", "rules").status().unwrap().code(), Some(0));
+    Ran::of(command.env("BRAINSTEM_PROXY_RULES", "rules").output().unwrap()).good();
     let flag = command.args(["--rules", "elsewhere"]).output().unwrap();
     assert!(Ran::of(flag).bad().contains("elsewhere"));
 }

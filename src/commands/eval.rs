@@ -9,7 +9,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::explain::chat_body;
-use super::{Failure, classifier_settled, offline_brain, runtime};
+use super::{Failure, classifier_settled, offline_brain, runtime, say};
 use crate::ask::Ask;
 use crate::brain::{Around, Brain};
 use crate::category::{Category, Label};
@@ -107,11 +107,10 @@ impl Eval {
         }
         let report = report(&judged);
         if self.json {
-            println!("{}", serde_json::to_string(&report).map_err(|e| Failure::new(e.to_string()))?);
+            say(format!("{}\n", serde_json::to_string(&report).map_err(|e| Failure::new(e.to_string()))?))
         } else {
-            print!("{}", Told(&report));
+            say(Told(&report))
         }
-        Ok(())
     }
 }
 
@@ -121,7 +120,7 @@ async fn judge(brain: &Brain, line: &Labelled) -> Result<Judged, Failure> {
     let ask = Ask::parse(Dialect::Chat, &body).map_err(|e| Failure::new(e.to_string()))?;
     let judged = brain.decide(&ask, Around::default(), |sight, decision| {
         let local = (decision.route() == Route::Local).then(|| match decision.to {
-            crate::decide::To::Answer(answer) => answer.name.to_string(),
+            crate::decide::To::Answer(answer, _) => answer.name.to_string(),
             _ => "refusal".to_owned(),
         });
         (decision.category, local, sight.stages.classifier > Duration::ZERO)

@@ -6,7 +6,7 @@ use clap::Args;
 use http::Method;
 use serde::Serialize;
 
-use super::{Failure, classifier_settled, offline_brain, runtime};
+use super::{Failure, classifier_settled, offline_brain, runtime, say};
 use crate::ask::Guards;
 use crate::brain::Around;
 use crate::cli::Settings;
@@ -82,11 +82,10 @@ impl Explain {
             explanation.map_err(|e| Failure::new(format!("{e}; it would be forwarded unread")))?;
         if self.json {
             let json = serde_json::to_string_pretty(&explanation).map_err(|e| Failure::new(e.to_string()))?;
-            println!("{json}");
+            say(format!("{json}\n"))
         } else {
-            print!("{}", Told(&explanation));
+            say(Told(&explanation))
         }
-        Ok(())
     }
 }
 

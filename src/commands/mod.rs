@@ -10,6 +10,7 @@ pub mod serve;
 pub mod train;
 
 use std::fmt;
+use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -66,6 +67,14 @@ async fn classifier_settled(brain: &Brain) -> Health {
             }
             health => return health,
         }
+    }
+}
+
+/// Prints a command's result. A reader that has seen enough (`| head`) is no error.
+fn say(text: impl fmt::Display) -> Result<(), Failure> {
+    match write!(std::io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
     }
 }
 

@@ -194,7 +194,10 @@ impl Config {
     /// # Errors
     /// Everything that is wrong with it, each with its place.
     pub fn load(path: Option<&Path>, overrides: &Overrides) -> Result<Self, Vec<Problem>> {
-        Self::from_parts(path, std::env::vars(), overrides)
+        // A variable that is no Unicode is none of ours.
+        let variables =
+            std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+        Self::from_parts(path, variables, overrides)
     }
 
     fn from_parts(

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
-use http::{HeaderMap, header};
+use http::{HeaderMap, Version, header};
 use pingora::prelude::*;
 
 use super::body::{self, Body, Room};
@@ -18,8 +18,9 @@ use crate::ask::{self, Ask, Guard, Guards};
 use crate::brain::{Around, Brain, Sight};
 use crate::category::Category;
 use crate::config::Route;
-use crate::decide::{By, Decision, To, is_auto};
+use crate::decide::{By, Decision, Forward, To, is_auto};
 use crate::dialect::{self, Dialect, Reply, Written};
+use crate::upstream::{Upstream, same_model};
 
 /// Paths whose success changes the upstream's list of models.
 const CHANGES_MODELS: [&str; 4] = ["/api/pull", "/api/create", "/api/copy", "/api/delete"];
@@ -31,7 +32,7 @@ const HINT: &str = "x-brainstem-category";
 enum Next {
     Answer(Written),
     Refuse(String),
-    Forward { index: usize, model: Option<String> },
+    Forward { index: usize, model: Option<String>, guard: Option<Guard> },
 }
 
 impl Proxy {
@@ -40,7 +41,7 @@ impl Proxy {
         let request = session.req_header();
         let path = request.uri.path();
         let Some(dialect) = Dialect::of(&request.method, path) else {
-            if self.brain.config.proxy.list_auto {
+            if self.brain.config.proxy.list_auto && request.version >= Version::HTTP_11 {
                 passage.listing = Listing::of(&request.method, path);
             }
             passage.changes_models = CHANGES_MODELS.contains(&path);
@@ -49,15 +50,18 @@ impl Proxy {
         passage.dialect = Some(dialect);
         passage.is_ask = true;
         passage.request_id = request_id(&request.headers);
-        if request.headers.get(reply::BYPASS).is_some_and(|v| v == "1" || v == "true") {
+        passage.verdict = Some(Label::undecided(Route::Upstream));
+        let bypassed = request.headers.get(reply::BYPASS).is_some_and(|v| v == "1" || v == "true");
+        let limits = &self.brain.config.limits;
+        session.set_read_timeout(Some(limits.body_timeout));
+        if bypassed {
             return Ok(false);
         }
         let clock = Instant::now();
-        let limits = &self.brain.config.limits;
         let room = Room { max_body: limits.max_body, max_inspect: limits.max_inspect, budget: &self.budget };
-        let read = body::read(session, room).await?;
+        let read = body::read(session, room).await;
         passage.body_wait = clock.elapsed();
-        match read {
+        match read? {
             Body::TooLarge => {
                 self.refuse("body");
                 passage.verdict = Some(Label::undecided(Route::Local));
@@ -90,12 +94,11 @@ impl Proxy {
         dialect: Dialect,
         bytes: Bytes,
     ) -> Result<bool> {
-        let plain = decoded(
-            session.req_header().headers.get(header::CONTENT_ENCODING),
-            dialect,
-            &bytes,
-            self.max_inspect(),
-        );
+        let encoding = session.req_header().headers.get(header::CONTENT_ENCODING);
+        let plain = match passage.share.as_mut() {
+            Some(share) => decoded(encoding, dialect, &bytes, self.max_inspect(), |more| share.grow(more)),
+            None => None,
+        };
         passage.body = Held::Whole(bytes.clone());
         let seen = plain.as_ref().unwrap_or(&bytes);
         let ask = match Ask::parse(dialect, seen) {
@@ -105,7 +108,7 @@ impl Proxy {
                 return Ok(false);
             }
         };
-        if self.brain.config.proxy.bypass_models.iter().any(|m| *m == ask.model) {
+        if self.brain.config.proxy.bypass_models.iter().any(|m| same_model(m, &ask.model)) {
             return Ok(false);
         }
         let mut guards = Guards::default();
@@ -120,9 +123,10 @@ impl Proxy {
                 (Label::of(decision), next(&self.brain, passage.start, sight, decision))
             })
             .await;
-        if matches!(next, Next::Forward { .. }) && label.answer.take().is_some() {
-            // The ask's own limits left nothing of the answer.
-            (label.route, label.guard) = (Route::Upstream, Some(Guard::Limit.name()));
+        if let Next::Forward { guard, .. } = &next
+            && label.answer.take().is_some()
+        {
+            (label.route, label.guard) = (Route::Upstream, guard.map(Guard::name));
         }
         passage.verdict = Some(label);
         match next {
@@ -134,7 +138,7 @@ impl Proxy {
                 reply::send_error(session, passage, 403, &text).await?;
                 Ok(true)
             }
-            Next::Forward { index, model } => {
+            Next::Forward { index, model, .. } => {
                 passage.upstream = index;
                 self.forward_as(session, passage, &ask, model, seen).await
             }
@@ -150,16 +154,18 @@ impl Proxy {
         model: Option<String>,
         body: &Bytes,
     ) -> Result<bool> {
-        let listed = || self.brain.seen(passage.upstream).models.as_ref()?.first().cloned();
         let model = match model {
-            None if is_auto(&ask.model) => match listed() {
-                Some(model) => Some(model),
-                None => {
-                    let message = format!(
-                        "model '{}' not found: no model is configured for its category and the upstream lists none",
-                        ask.model
-                    );
-                    reply::send_error(session, passage, 404, &message).await?;
+            None if is_auto(&ask.model) => match &self.brain.seen(passage.upstream).models {
+                Some(models) if !models.is_empty() => models.first().cloned(),
+                listed => {
+                    let (status, why) = match listed {
+                        Some(_) => (404, "the upstream has none"),
+                        None => (502, "the upstream does not say which it has"),
+                    };
+                    self.brain.upstreams.iter().for_each(Upstream::look_again);
+                    let message =
+                        format!("model '{}' not found: its category names no model, and {why}", ask.model);
+                    reply::send_error(session, passage, status, &message).await?;
                     return Ok(true);
                 }
             },
@@ -198,8 +204,8 @@ impl Label {
 
     fn of(decision: &Decision<'_>) -> Self {
         let answer = match decision.to {
-            To::Answer(answer) => Some(answer.name.clone()),
-            To::Refusal(_) | To::Upstream { .. } => None,
+            To::Answer(answer, _) => Some(answer.name.clone()),
+            To::Refusal(_) | To::Upstream(_) => None,
         };
         Self {
             route: decision.route(),
@@ -213,18 +219,19 @@ impl Label {
 }
 
 fn next(brain: &Brain, start: Instant, sight: &Sight<'_>, decision: &Decision<'_>) -> Next {
+    let forward =
+        |to: Forward<'_>, guard| Next::Forward { index: to.index, model: to.model.map(str::to_owned), guard };
     match decision.to {
         To::Refusal(text) => Next::Refuse(text.to_owned()),
-        To::Upstream { index, model } => Next::Forward { index, model: model.map(str::to_owned) },
-        To::Answer(answer) => match say(brain, sight, answer) {
-            Ok(text) => match write(sight.ask, &text, start) {
-                Some(written) => Next::Answer(written),
-                None => Next::Forward { index: brain.config.policy(decision.category).upstream, model: None },
-            },
+        To::Upstream(to) => forward(to, None),
+        To::Answer(answer, otherwise) => match say(brain, sight, answer) {
+            // The ask's own limits may leave nothing of the answer.
+            Ok(text) => write(sight.ask, &text, start)
+                .map_or_else(|| forward(otherwise, Some(Guard::Limit)), Next::Answer),
             Err(error) => {
                 // The template took a value that the check at load did not foresee: Ollama answers.
                 tracing::warn!("{error}");
-                Next::Forward { index: brain.config.policy(decision.category).upstream, model: None }
+                forward(otherwise, None)
             }
         },
     }
@@ -294,21 +301,32 @@ fn request_id(headers: &HeaderMap) -> String {
 }
 
 /// What stands in a `zstd` body, which Ollama takes on `/v1/*` only. `None`: it is plain, or it cannot be
-/// read here and will not parse either.
+/// read here and will not parse either, or there is no room for it.
 fn decoded(
     encoding: Option<&http::HeaderValue>,
     dialect: Dialect,
     body: &Bytes,
     most: usize,
+    mut room: impl FnMut(usize) -> bool,
 ) -> Option<Bytes> {
+    /// The largest window that zstd's own command makes without being told to: 16 MiB.
+    const WINDOW_LOG: u32 = 24;
     let is_zstd = encoding?.as_bytes().eq_ignore_ascii_case(b"zstd");
     if !is_zstd || !dialect.path().starts_with("/v1/") {
         return None;
     }
+    let mut reader = zstd::stream::read::Decoder::new(&body[..]).ok()?;
+    reader.window_log_max(WINDOW_LOG).ok()?;
     let mut plain = Vec::new();
-    let reader = zstd::stream::read::Decoder::new(&body[..]).ok()?;
-    let read = reader.take(most as u64 + 1).read_to_end(&mut plain).ok()?;
-    (read <= most).then(|| Bytes::from(plain))
+    loop {
+        let read = reader.by_ref().take(64 * 1024).read_to_end(&mut plain).ok()?;
+        if read == 0 {
+            return Some(Bytes::from(plain));
+        }
+        if plain.len() > most || !room(read) {
+            return None;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -329,11 +347,13 @@ mod tests {
     fn zstd_is_read_on_v1_only_and_bounded() {
         let zstd_header = http::HeaderValue::from_static("zstd");
         let packed = Bytes::from(zstd::encode_all(&vec![b'x'; 5000][..], 1).unwrap());
-        let read = |dialect, most| decoded(Some(&zstd_header), dialect, &packed, most).map(|b| b.len());
+        let read =
+            |dialect, most| decoded(Some(&zstd_header), dialect, &packed, most, |_| true).map(|b| b.len());
         assert_eq!(read(Dialect::ChatCompletions, 5000), Some(5000));
         assert_eq!(read(Dialect::ChatCompletions, 4999), None);
         assert_eq!(read(Dialect::Chat, 5000), None);
+        assert_eq!(decoded(Some(&zstd_header), Dialect::ChatCompletions, &packed, 5000, |n| n < 100), None);
         let junk = Bytes::from_static(b"junk");
-        assert_eq!(decoded(Some(&zstd_header), Dialect::ChatCompletions, &junk, 100), None);
+        assert_eq!(decoded(Some(&zstd_header), Dialect::ChatCompletions, &junk, 100, |_| true), None);
     }
 }

@@ -60,11 +60,23 @@ impl Budget {
         Self { used: AtomicUsize::new(0), limit, gauge }
     }
 
-    fn take(self: &Arc<Self>, bytes: usize) -> Option<Share> {
-        let fits = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= self.limit);
-        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).ok()?;
-        self.gauge.add(bytes as i64);
-        Some(Share { budget: self.clone(), bytes })
+    /// A share of nothing yet.
+    fn share(self: &Arc<Self>) -> Share {
+        Share { budget: self.clone(), bytes: 0 }
+    }
+}
+
+impl Share {
+    /// Takes more, if there is so much left.
+    pub(super) fn grow(&mut self, bytes: usize) -> bool {
+        let budget = &self.budget;
+        let fits = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= budget.limit);
+        let taken = budget.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok();
+        if taken {
+            self.bytes += bytes;
+            budget.gauge.add(bytes as i64);
+        }
+        taken
     }
 }
 
@@ -87,17 +99,16 @@ pub(super) async fn read(session: &mut Session, room: Room<'_>) -> Result<Body> 
     if length.is_some_and(|n| n > room.max_inspect) {
         return Ok(Body::Partly(Bytes::new()));
     }
-    // A chunked body past Pingora's buffer is forwarded as it comes, so no more than that is held.
-    let Some(share) = room.budget.take(length.unwrap_or(2 * RETRY_BUFFER)) else {
-        return Ok(Body::Partly(Bytes::new()));
-    };
+    // What has come counts, not what is announced: a client that announces much and sends nothing must not
+    // take the room of others.
+    let mut share = room.budget.share();
     if session.get_header(EXPECT).is_some() {
         session.write_continue_response().await.map_err(Error::into_down)?;
         session.req_header_mut().remove_header(&EXPECT);
     }
     let bytes = match length {
-        Some(length) => read_counted(session, length).await?,
-        None => read_chunked(session).await?,
+        Some(length) => read_counted(session, length, &mut share).await?,
+        None => read_chunked(session, &mut share).await?,
     };
     if bytes.len() > room.max_body {
         return Ok(Body::TooLarge);
@@ -105,10 +116,15 @@ pub(super) async fn read(session: &mut Session, room: Room<'_>) -> Result<Body> 
     Ok(if session.is_body_done() { Body::Whole(bytes, share) } else { Body::Partly(bytes) })
 }
 
-async fn read_counted(session: &mut Session, length: usize) -> Result<Bytes> {
+async fn read_counted(session: &mut Session, length: usize, share: &mut Share) -> Result<Bytes> {
     let mut kept = BytesMut::new();
     while !session.is_body_done() {
-        if length - kept.len().min(length) <= RETRY_BUFFER {
+        let near_the_end = length - kept.len().min(length) <= RETRY_BUFFER;
+        // Once Pingora keeps a copy of its own, all must be read; before, what came can be sent ahead.
+        if !near_the_end && !kept.is_empty() && !share.grow(kept.len() - share.bytes) {
+            break;
+        }
+        if near_the_end {
             session.enable_retry_buffering();
         }
         let Some(chunk) = session.read_request_body().await.map_err(Error::into_down)? else { break };
@@ -123,12 +139,13 @@ async fn read_counted(session: &mut Session, length: usize) -> Result<Bytes> {
     Ok(kept.freeze())
 }
 
-async fn read_chunked(session: &mut Session) -> Result<Bytes> {
+async fn read_chunked(session: &mut Session, share: &mut Share) -> Result<Bytes> {
     let mut kept = BytesMut::new();
     session.enable_retry_buffering();
     while !session.is_body_done() {
         let Some(chunk) = session.read_request_body().await.map_err(Error::into_down)? else { break };
         kept.extend_from_slice(&chunk);
+        share.grow(chunk.len());
         if session.retry_buffer_truncated() {
             break;
         }
@@ -153,11 +170,12 @@ mod tests {
     #[test]
     fn the_budget_is_given_back() {
         let budget = Arc::new(Budget::new(100, IntGauge::new("held", "held").unwrap()));
-        let first = budget.take(60).unwrap();
-        assert!(budget.take(50).is_none());
-        assert!(budget.take(usize::MAX).is_none());
+        let (mut first, mut second) = (budget.share(), budget.share());
+        assert!(first.grow(60) && !second.grow(50) && second.grow(40));
+        assert!(!second.grow(usize::MAX));
         drop(first);
-        assert!(budget.take(100).is_some());
+        assert!(second.grow(60));
+        drop(second);
         assert_eq!((budget.used.load(Ordering::Relaxed), budget.gauge.get()), (0, 0));
     }
 }

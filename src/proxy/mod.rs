@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use http::header;
+use http::{StatusCode, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::prelude::*;
 use pingora::proxy::FailToProxy;
@@ -76,7 +76,6 @@ impl ProxyHttp for Proxy {
 
     async fn request_filter(&self, session: &mut Session, passage: &mut Passage) -> Result<bool> {
         let limits = &self.brain.config.limits;
-        session.set_read_timeout(Some(limits.body_timeout));
         let headers = session.as_http1().map_or(0, |http| http.get_headers_raw_bytes().len());
         if headers > limits.max_headers {
             self.refuse("headers");
@@ -172,7 +171,7 @@ impl ProxyHttp for Proxy {
 
     async fn response_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         passage: &mut Passage,
     ) -> Result<()> {
@@ -183,6 +182,10 @@ impl ProxyHttp for Proxy {
         let compressed = response.headers.contains_key(header::CONTENT_ENCODING);
         if response.status != 200 || compressed {
             passage.listing = None;
+        }
+        if session.req_header().version < Version::HTTP_11 {
+            // Such a client knows no chunks: the reply ends with the connection.
+            response.remove_header(&header::TRANSFER_ENCODING);
         }
         if passage.listing.is_some() {
             response.remove_header(&header::CONTENT_LENGTH);
@@ -230,8 +233,9 @@ impl ProxyHttp for Proxy {
         if *error.esource() == ErrorSource::Upstream {
             self.upstream_error(passage, kind);
         }
+        session.set_keepalive(None);
         if code > 0
-            && session.response_written().is_none()
+            && answered(session).is_none()
             && let Err(error) = reply::send_error(session, passage, code, &message).await
         {
             tracing::debug!("the client was gone before its error: {error}");
@@ -245,7 +249,8 @@ impl ProxyHttp for Proxy {
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, passage: &mut Passage) {
-        let code = session.response_written().map_or(0, |head| head.status.as_u16());
+        let left = error.is_some_and(|error| *error.esource() == ErrorSource::Downstream);
+        let code = answered(session).unwrap_or(if left { 499 } else { 0 });
         self.count(passage, code);
         if let Some(error) = error {
             let (method, path) = (&session.req_header().method, session.req_header().uri.path());
@@ -339,6 +344,12 @@ impl Proxy {
             metrics.guards.with_label_values(&[guard]).inc();
         }
     }
+}
+
+/// The status that the client got: not that of a `100 Continue` before it.
+fn answered(session: &Session) -> Option<u16> {
+    let status = session.response_written()?.status;
+    (!status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS).then(|| status.as_u16())
 }
 
 /// The `Host` that the client named.

@@ -22,7 +22,7 @@ pub(crate) fn host_allowed(host: &str, own_name: &str) -> bool {
 
 /// What to do about an ask's `Origin`, if it would be answered here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cors {
+pub(crate) enum Cors {
     /// No `Origin`, or the page's own server: no headers needed.
     None,
     /// Allowed by Ollama's defaults: the origin is echoed.
@@ -32,7 +32,7 @@ pub(super) enum Cors {
 }
 
 /// Judges an `Origin` as Ollama's defaults do.
-pub(super) fn cors(origin: Option<&str>, host: &str) -> Cors {
+pub(crate) fn cors(origin: Option<&str>, host: &str) -> Cors {
     let Some(origin) = origin.filter(|o| !o.is_empty()) else { return Cors::None };
     if APP_SCHEMES.iter().any(|scheme| origin.starts_with(scheme)) {
         return Cors::Echo;

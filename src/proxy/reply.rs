@@ -22,6 +22,12 @@ pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 
 /// Puts the decision into a reply's headers.
 pub(super) fn label_headers(header: &mut ResponseHeader, passage: &Passage) -> Result<()> {
+    // Of a brainstem behind this one.
+    if header.headers.contains_key(ROUTE) {
+        for name in [ROUTE, CATEGORY, DECIDED_BY, RULE, ANSWER, GUARD] {
+            header.remove_header(&name);
+        }
+    }
     let Some(label) = &passage.verdict else { return Ok(()) };
     let Label { route, category, by, rule, answer, guard } = label;
     header.insert_header(ROUTE, route.name())?;
