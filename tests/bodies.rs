@@ -148,12 +148,12 @@ fn over_max_inspect_an_ask_is_forwarded_unread() {
 #[test]
 fn past_the_budget_of_all_bodies_asks_are_forwarded_unread() {
     let upstream = Upstream::start();
-    // Less than what one chunked body may take.
     let running = Options::before(&upstream).set("limits.inflight", "100KiB").start();
     let greeting = asks::chat("llama3.2", "hello");
     assert_eq!(running.send(&greeting).route(), "local");
-    let body = greeting.body.clone().unwrap();
-    let reply = running.send(&greeting.chunked(10));
+    let mut body = greeting.body.unwrap();
+    body.resize(400 * 1024, b' ');
+    let reply = running.send(&Request::post("/api/chat", body.clone()));
     assert_eq!(reply.guard(), "unread");
     arrives(&upstream, &body, &reply, "past the budget");
     for _ in 0..3 {

@@ -11,6 +11,6 @@ fuzz_target!(|body: &[u8]| {
         assert!(serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok());
         assert_ne!(ask.limit, Some(0));
         assert!(ask.stops.iter().all(|stop| !stop.is_empty()));
-        assert_eq!(ask.model_span.is_some() || ask.model.is_empty(), true);
+        assert!(ask.model_span.is_some() || ask.model.is_empty());
     }
 });

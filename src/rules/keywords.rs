@@ -4,16 +4,15 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ops::Range;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, BuildError, MatchKind};
+use aho_corasick::automaton::Automaton;
+use aho_corasick::nfa::contiguous;
+use aho_corasick::{Anchored, BuildError, MatchKind};
 
 use crate::text::fold;
 
 /// Folded text above 64 KiB is looked at in its first 48 KiB and its last 16 KiB only.
 const BOUND: usize = 64 << 10;
 const HEAD: usize = 48 << 10;
-
-/// Levels of the automata that are tables instead of lists, in bytes: four Latin letters or two Russian ones.
-pub(super) const DENSE_DEPTH: usize = 4;
 
 /// Index of a keyword: its text and whether it stands for any ending.
 pub(crate) type KeywordId = u32;
@@ -104,28 +103,23 @@ impl Builder {
     }
 
     pub(crate) fn build(self) -> Result<Keywords, BuildError> {
-        let automaton = match self.stems.len() {
-            0 => None,
-            // Overlapping hits need the standard kind. A contiguous NFA is built in one pass over the
-            // keywords and takes some bytes per letter. With its first levels dense it is nearly as fast as
-            // a DFA, which would take tens of megabytes for the shipped keywords alone.
-            _ => Some(
-                AhoCorasick::builder()
-                    .match_kind(MatchKind::Standard)
-                    .kind(Some(AhoCorasickKind::ContiguousNFA))
-                    .dense_depth(DENSE_DEPTH)
-                    .prefilter(false)
-                    .build(self.stems.iter().map(|stem| stem.text.as_bytes()))?,
-            ),
-        };
-        Ok(Keywords { automaton, stems: self.stems, words: self.words })
+        let mut gate = Gate::new();
+        self.stems.iter().for_each(|stem| gate.open_for(stem.text.as_bytes()));
+        // Overlapping hits need the standard kind. A contiguous NFA is built in one pass over the keywords
+        // and takes some bytes per letter.
+        let automaton = contiguous::NFA::builder()
+            .match_kind(MatchKind::Standard)
+            .prefilter(false)
+            .build(self.stems.iter().map(|stem| stem.text.as_bytes()))?;
+        Ok(Keywords { automaton, gate, stems: self.stems, words: self.words })
     }
 }
 
 /// The compiled keywords.
 #[derive(Debug)]
 pub(crate) struct Keywords {
-    automaton: Option<AhoCorasick>,
+    automaton: contiguous::NFA,
+    gate: Gate,
     stems: Vec<Stem>,
     words: Vec<Word>,
 }
@@ -147,28 +141,135 @@ impl Keywords {
     /// Calls `hit` with every keyword in the text and where, overlapping ones too. For a `*` keyword the
     /// place reaches to the end of the word.
     pub(crate) fn scan(&self, folded: &str, mut hit: impl FnMut(KeywordId, Range<usize>)) {
-        let Some(automaton) = &self.automaton else { return };
         for piece in pieces(folded) {
             let base = piece.start;
-            for found in automaton.find_overlapping_iter(&folded[piece]) {
-                let stem = &self.stems[found.pattern().as_usize()];
-                let (start, end) = (base + found.start(), base + found.end());
-                if stem.edge_left && folded[..start].chars().next_back().is_some_and(joins) {
-                    continue;
-                }
-                if let Some(id) = stem.exact
-                    && !(stem.edge_right && folded[end..].starts_with(joins))
-                {
-                    hit(id, start..end);
-                }
-                for (id, parts) in &stem.open {
-                    if let Some(end) = follow(parts, folded, end) {
-                        hit(*id, start..end);
-                    }
+            let text = &folded[piece];
+            let bytes = text.as_bytes();
+            let starts =
+                (0..bytes.len()).filter(|at| may_start(text, *at) && self.gate.passes(&bytes[*at..]));
+            for start in starts {
+                self.follow_from(folded, base + start, &bytes[start..], &mut hit);
+            }
+        }
+    }
+
+    /// Calls `hit` with every keyword that begins at `start`, from where `rest` is looked at.
+    fn follow_from(
+        &self,
+        folded: &str,
+        start: usize,
+        rest: &[u8],
+        hit: &mut impl FnMut(KeywordId, Range<usize>),
+    ) {
+        let Ok(mut state) = self.automaton.start_state(Anchored::Yes) else { return };
+        for (read, byte) in rest.iter().enumerate() {
+            state = self.automaton.next_state(Anchored::Yes, state, *byte);
+            if self.automaton.is_dead(state) {
+                return;
+            }
+            if !self.automaton.is_match(state) {
+                continue;
+            }
+            for i in 0..self.automaton.match_len(state) {
+                let stem = &self.stems[self.automaton.match_pattern(state, i).as_usize()];
+                // A state also knows the stems that end here and began later: their own start finds them.
+                if stem.text.len() == read + 1 {
+                    stem.at(folded, start, hit);
                 }
             }
         }
     }
+}
+
+impl Stem {
+    /// Calls `hit` with the keywords of this stem, which stands at `start`.
+    fn at(&self, folded: &str, start: usize, hit: &mut impl FnMut(KeywordId, Range<usize>)) {
+        let end = start + self.text.len();
+        if self.edge_left && folded[..start].chars().next_back().is_some_and(joins) {
+            return;
+        }
+        if let Some(id) = self.exact
+            && !(self.edge_right && folded[end..].starts_with(joins))
+        {
+            hit(id, start..end);
+        }
+        for (id, parts) in &self.open {
+            if let Some(end) = follow(parts, folded, end) {
+                hit(*id, start..end);
+            }
+        }
+    }
+}
+
+/// Whether a keyword could begin at that byte: where a word begins, and at every sign. More often than is so,
+/// never less.
+fn may_start(text: &str, at: usize) -> bool {
+    let bytes = text.as_bytes();
+    let byte = bytes[at];
+    if byte.is_ascii() && !byte.is_ascii_alphanumeric() {
+        return byte != b' ';
+    }
+    if byte & 0xc0 == 0x80 {
+        return false;
+    }
+    let after_letter = match at.checked_sub(1).map(|before| bytes[before]) {
+        None => false,
+        Some(before) if before.is_ascii() => before.is_ascii_alphanumeric(),
+        // A Russian letter in UTF-8.
+        Some(0x80..=0x8f) if bytes[at - 2] == 0xd1 => true,
+        Some(0xb0..=0xbf) if bytes[at - 2] == 0xd0 => true,
+        Some(_) => text[..at].chars().next_back().is_some_and(joins),
+    };
+    // After a letter only what is none itself, such as an emoji, can begin a keyword.
+    !after_letter || !(byte.is_ascii() || text[at..].starts_with(joins))
+}
+
+/// Which beginnings of keywords there are, by their first four bytes: one look tells most words of a message
+/// apart from all keywords, however many those are.
+#[derive(Debug)]
+struct Gate {
+    four: Box<[u64]>,
+    /// The first two bytes of keywords with two or three.
+    two: Box<[u64]>,
+    one: [bool; 256],
+}
+
+impl Gate {
+    fn new() -> Self {
+        let bits = || vec![0; (1 << 16) / 64].into_boxed_slice();
+        Self { four: bits(), two: bits(), one: [false; 256] }
+    }
+
+    fn open_for(&mut self, stem: &[u8]) {
+        match *stem {
+            [a, b, c, d, ..] => set(&mut self.four, Self::mix([a, b, c, d])),
+            [a, b, ..] => set(&mut self.two, u16::from_le_bytes([a, b])),
+            [a] => self.one[usize::from(a)] = true,
+            [] => {}
+        }
+    }
+
+    fn passes(&self, rest: &[u8]) -> bool {
+        match *rest {
+            [a, b, c, d, ..] if is_set(&self.four, Self::mix([a, b, c, d])) => true,
+            [a, b, ..] if is_set(&self.two, u16::from_le_bytes([a, b])) => true,
+            [a, ..] => self.one[usize::from(a)],
+            [] => false,
+        }
+    }
+
+    /// Fibonacci hashing: the high bits of a product with 2^32 / φ.
+    fn mix(bytes: [u8; 4]) -> u16 {
+        (u32::from_le_bytes(bytes).wrapping_mul(0x9e37_79b1) >> 16) as u16
+    }
+}
+
+fn set(bits: &mut [u64], at: u16) {
+    bits[usize::from(at) / 64] |= 1 << (at % 64);
+}
+
+fn is_set(bits: &[u64], at: u16) -> bool {
+    bits[usize::from(at) / 64] & (1 << (at % 64)) != 0
 }
 
 /// Where the rest of a keyword ends, if it stands at `at`: each part after some ending of the word before it.
@@ -304,5 +405,33 @@ mod tests {
         let text = "hi, what's up 42 你好!";
         let found: Vec<&str> = words(text).map(|at| &text[at]).collect();
         assert_eq!(found, ["hi", "what", "s", "up", "42", "你", "好"]);
+    }
+
+    proptest::proptest! {
+        /// The gate and the walk from word starts find what a plain search finds.
+        #[test]
+        fn nothing_is_missed(
+            keywords in proptest::collection::vec("[aбв+ ]{1,5}\\*?", 1..12),
+            text in "[aбвгd+ .«👋]{0,40}",
+        ) {
+            let mut builder = Builder::default();
+            let added: Vec<_> = keywords.iter().filter_map(|k| Some((fold(k), builder.add(k).ok()?))).collect();
+            let built = builder.build().unwrap();
+            let folded = fold(&text);
+            let mut found = std::collections::BTreeSet::new();
+            built.scan(&folded, |id, place| { found.insert((id, place.start)); });
+            let mut wanted = std::collections::BTreeSet::new();
+            for (keyword, id) in added {
+                let (stem, open) = keyword.strip_suffix('*').map_or((keyword.as_str(), false), |stem| (stem, true));
+                for (at, _) in folded.match_indices(|_: char| true).filter(|(at, _)| folded[*at..].starts_with(stem)) {
+                    let left = stem.starts_with(joins) && folded[..at].ends_with(joins);
+                    let right = !open && stem.ends_with(joins) && folded[at + stem.len()..].starts_with(joins);
+                    if !left && !right {
+                        wanted.insert((id, at));
+                    }
+                }
+            }
+            proptest::prop_assert_eq!(found, wanted);
+        }
     }
 }

@@ -12,7 +12,7 @@ use regex_automata::meta::{BuildError, Config, Regex};
 use regex_automata::nfa::thompson::WhichCaptures;
 use regex_syntax::hir::{Class, Hir, HirKind};
 
-use super::keywords::{DENSE_DEPTH, pieces};
+use super::keywords::pieces;
 
 /// Compiled size of one pattern.
 const SIZE_LIMIT: usize = 1 << 20;
@@ -73,7 +73,6 @@ impl Builder {
                 AhoCorasick::builder()
                     .match_kind(MatchKind::Standard)
                     .kind(Some(AhoCorasickKind::ContiguousNFA))
-                    .dense_depth(DENSE_DEPTH)
                     .prefilter(false)
                     .build(self.literals.iter().map(|l| l.as_bytes()))?,
             ),
