@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Test tools that the machine may lack, brought into .cache without root. Prints the path of the tool;
 # exit code 3 and one line on stderr when it cannot be had here.
-#   scripts/tools.sh cargo-deny | cargo-fuzz | promtool | shellcheck
+#   scripts/tools.sh cargo-deny | promtool | shellcheck
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -37,8 +37,7 @@ debian_tool() {
 
 case ${1:-} in
   cargo-deny) cargo_tool cargo-deny 0.20.2 ;;
-  cargo-fuzz) cargo_tool cargo-fuzz 0.13.2 ;;
   promtool) debian_tool promtool prometheus ;;
   shellcheck) debian_tool shellcheck shellcheck ;;
-  *) die "usage: scripts/tools.sh cargo-deny | cargo-fuzz | promtool | shellcheck" ;;
+  *) die "usage: scripts/tools.sh cargo-deny | promtool | shellcheck" ;;
 esac
