@@ -215,7 +215,7 @@ async fn whole(brain: &Brain, body: &[u8]) -> Next {
     let Ok(ask) = Ask::parse(Dialect::Chat, body) else { return Next::Forwarded };
     brain
         .decide(&ask, Around::default(), |sight, decision| {
-            let To::Answer(answer) = decision.to else { return Next::Forwarded };
+            let To::Answer(answer, _) = decision.to else { return Next::Forwarded };
             let live = Live {
                 model: &ask.model,
                 models: &[],

@@ -23,7 +23,8 @@ def steady(content):
 
 def in_any_order(content):
     """/api/show lists a model's parameters as a Go map gives them."""
-    return sorted(re.split(rb"\\n|\n", content))
+    shown = json.loads(content)
+    return {key: sorted(value.split("\n")) if key in ("parameters", "modelfile") else value for key, value in shown.items()}
 
 
 def headers(response):
