@@ -70,12 +70,18 @@ fn a_bypass_is_not_looked_at() {
         asks::chat("auto", "hello").header("x-brainstem-bypass", "1"),
         asks::chat("llama3.2", "a forbidden topic").header("x-brainstem-bypass", "1"),
         asks::chat("persona", "hello"),
+        asks::chat("Persona:latest", "hello"),
         Request::post("/v1/messages", junk(1, 200_000)).header("x-brainstem-bypass", "1"),
         Request::post("/v1/messages", junk(1, 200_000)).header("x-brainstem-bypass", "1").chunked(7_000),
     ];
     for request in bypassed {
         let reply = running.send(&request);
-        assert_eq!((reply.status, reply.route()), (200, "-"), "{reply:?}");
+        assert_eq!(
+            (reply.status, reply.route(), reply.category()),
+            (200, "upstream", "general"),
+            "{reply:?}"
+        );
+        assert_eq!(reply.header("x-brainstem-rule"), None);
         let body = request.body.unwrap();
         assert_eq!((upstream.only().len, upstream.only().hash), (body.len(), hash(&body)));
         upstream.forget();
@@ -173,10 +179,10 @@ fn a_fast_category_may_be_sent_upstream_by_config() {
 }
 
 #[test]
-fn auto_without_any_model_is_404_in_the_dialect() {
+fn auto_with_nobody_to_name_a_model_is_502_in_the_dialect() {
     let running = Options::before_nobody().start();
     let reply = running.send(&asks::chat("auto", "explain the tides"));
-    assert_eq!(reply.status, 404);
+    assert_eq!(reply.status, 502);
     assert!(reply.value()["error"].as_str().unwrap().contains("model 'auto' not found"), "{reply:?}");
     assert_eq!(running.send(&asks::chat("auto", "hello")).route(), "local");
 }
