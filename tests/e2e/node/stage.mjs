@@ -1,5 +1,8 @@
 // Where everything listens, and how an answer's way is read off its headers.
 import assert from 'node:assert/strict';
+import { webcrypto } from 'node:crypto';
+
+globalThis.crypto ??= webcrypto; // Debian 12's node 18 has it under another name; ai-sdk-ollama looks for this one
 
 const places = JSON.parse(process.env.BRAINSTEM_E2E);
 export const scripted = places.scripted;
