@@ -145,11 +145,11 @@ impl Keywords {
             let base = piece.start;
             let text = &folded[piece];
             let bytes = text.as_bytes();
-            let starts =
-                (0..bytes.len()).filter(|at| may_start(text, *at) && self.gate.passes(&bytes[*at..]));
-            for start in starts {
-                self.follow_from(folded, base + start, &bytes[start..], &mut hit);
-            }
+            for_each_start(text, |start| {
+                if self.gate.passes(&bytes[start..]) {
+                    self.follow_from(folded, base + start, &bytes[start..], &mut hit);
+                }
+            });
         }
     }
 
@@ -201,27 +201,28 @@ impl Stem {
     }
 }
 
-/// Whether a keyword could begin at that byte: where a word begins, and at every sign. More often than is so,
-/// never less.
-fn may_start(text: &str, at: usize) -> bool {
+/// Calls `start` with every place where a keyword could begin: where a word begins, and at every sign.
+/// Over bytes, since most of a message is ASCII and Russian letters, and all of it is looked at.
+fn for_each_start(text: &str, mut start: impl FnMut(usize)) {
     let bytes = text.as_bytes();
-    let byte = bytes[at];
-    if byte.is_ascii() && !byte.is_ascii_alphanumeric() {
-        return byte != b' ';
+    let (mut at, mut in_word) = (0, false);
+    while let Some(byte) = bytes.get(at) {
+        let (length, letter) = match *byte {
+            b' ' => {
+                (at, in_word) = (at + 1, false);
+                continue;
+            }
+            byte if byte.is_ascii() => (1, byte.is_ascii_alphanumeric()),
+            // The letters from а to я.
+            0xd0 if bytes[at + 1] >= 0xb0 => (2, true),
+            0xd1 if bytes[at + 1] <= 0x8f => (2, true),
+            _ => text[at..].chars().next().map_or((1, false), |c| (c.len_utf8(), joins(c))),
+        };
+        if !in_word || !letter {
+            start(at);
+        }
+        (at, in_word) = (at + length, letter);
     }
-    if byte & 0xc0 == 0x80 {
-        return false;
-    }
-    let after_letter = match at.checked_sub(1).map(|before| bytes[before]) {
-        None => false,
-        Some(before) if before.is_ascii() => before.is_ascii_alphanumeric(),
-        // A Russian letter in UTF-8.
-        Some(0x80..=0x8f) if bytes[at - 2] == 0xd1 => true,
-        Some(0xb0..=0xbf) if bytes[at - 2] == 0xd0 => true,
-        Some(_) => text[..at].chars().next_back().is_some_and(joins),
-    };
-    // After a letter only what is none itself, such as an emoji, can begin a keyword.
-    !after_letter || !(byte.is_ascii() || text[at..].starts_with(joins))
 }
 
 /// Which beginnings of keywords there are, by their first four bytes: one look tells most words of a message
