@@ -7,7 +7,7 @@
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
-recipe=1 # raise it to make everybody set up again
+recipe=2 # raise it to make everybody set up again
 dir=${1:-$cache/ollama}
 mkdir -p "$dir"
 dir=$(cd "$dir" && pwd)
@@ -101,6 +101,7 @@ writer.write_tensors_to_file()
 writer.close()
 PY
 venv/bin/python to_f16.py SmolLM2-*.gguf smol.f16.gguf
+# Bounded, because so small a model may talk without end.
 cat >Modelfile <<M
 FROM $dir/smol.f16.gguf
 TEMPLATE """{{- range \$i, \$_ := .Messages }}<|im_start|>{{ .Role }}
@@ -111,6 +112,7 @@ PARAMETER stop "<|im_start|>"
 PARAMETER stop "<|im_end|>"
 PARAMETER num_ctx 2048
 PARAMETER num_thread 1
+PARAMETER num_predict 256
 M
 for command in serve ollama; do
   cat >$command <<S
@@ -137,7 +139,7 @@ for _ in $(seq 300); do listens "$port" && break; sleep 0.1; done
 listens "$port" || { cat create.log >&2; die "the Ollama server did not start"; }
 OLLAMA_HOST=127.0.0.1:$port ./ollama create smol -f Modelfile >>create.log 2>&1 || { cat create.log >&2; exit 1; }
 OLLAMA_HOST=127.0.0.1:$port ./ollama cp smol llama3.2 >>create.log 2>&1
-# Once, so that a broken set-up shows here and not in a test. Bounded: so small a model may talk without end.
+# Once, so that a broken set-up shows here and not in a test.
 python3 - "$port" >>create.log 2>&1 <<'PY' || { cat create.log >&2; die "the model does not answer"; }
 import json, sys, urllib.request
 ask = {"model": "smol", "prompt": "Say hello.", "stream": False, "options": {"num_predict": 8, "temperature": 0}}

@@ -24,6 +24,7 @@ import urllib.request
 import scripted_upstream
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+PATIENCE = 30 * 60  # seconds, for one suite
 LOGS = ROOT / ".cache" / "e2e-logs"
 
 
@@ -148,7 +149,11 @@ def main():
         scripted = scripted_upstream.Server().start()
         places["scripted"] = front("scripted", scripted.url, "scripted")
         places["orphan"] = front("orphan", f"http://127.0.0.1:{free_port()}", "llama3.2")
-        return subprocess.call(command, cwd=ROOT, env={**os.environ, "BRAINSTEM_E2E": json.dumps(places)})
+        try:
+            return subprocess.call(command, cwd=ROOT, env={**os.environ, "BRAINSTEM_E2E": json.dumps(places)}, timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            print(f"stopped: not done after {PATIENCE // 60} minutes", file=sys.stderr)
+            return 1
 
 
 if __name__ == "__main__":

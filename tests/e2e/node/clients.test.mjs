@@ -1,6 +1,6 @@
 // The official JavaScript clients: a greeting is answered by brainstem, a heavy question by what stands behind it.
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { test as nodeTest } from 'node:test';
 import Anthropic from '@anthropic-ai/sdk';
 import { generateText, streamText } from 'ai';
 import { createOllama } from 'ai-sdk-ollama';
@@ -8,6 +8,7 @@ import { Ollama } from 'ollama';
 import OpenAI from 'openai';
 import { front, GREETINGS, HEAVY, listener, scripted, user } from './stage.mjs';
 
+const test = (name, body, options = {}) => nodeTest(name, { timeout: 120_000, ...options }, body);
 const SHORT = { num_predict: 8, temperature: 0, seed: 7 };
 const SCRIPTED = 'Scripted words from upstream.';
 
@@ -65,7 +66,7 @@ test('ollama: a stream that is aborted', async () => {
   await assert.rejects(async () => {
     for await (const _ of stream) stream.abort();
   }, { name: 'AbortError' });
-});
+}, { skip: process.version < 'v20' && "node 18's fetch forgets its abort signal at a garbage collection, with any server" });
 
 test('ollama: list, ps, show and an error', async () => {
   const { client } = ollama();
