@@ -34,5 +34,6 @@ pub mod metrics;
 pub mod problem;
 pub mod proxy;
 pub mod rules;
+mod swar;
 pub mod text;
 pub mod upstream;

@@ -68,7 +68,8 @@ pub(super) fn open(text: Cow<'_, str>) -> Opened<'_> {
 /// A front end's own prompt, as a whole or after something it was put behind.
 fn is_task(text: &str) -> bool {
     let text = text.trim_start();
-    TASKS.iter().any(|task| text.starts_with(task)) || text.contains("\n### Task:")
+    let headed = || memchr::memchr(b'#', text.as_bytes()).is_some() && text.contains("\n### Task:");
+    TASKS.iter().any(|task| text.starts_with(task)) || headed()
 }
 
 /// The text outside the blocks, and whether a tag of theirs had no partner. None: there are no such tags.
@@ -76,7 +77,7 @@ fn without_blocks(text: &str) -> Option<(String, bool)> {
     let mut kept = String::new();
     let (mut torn, mut found) = (false, false);
     let (mut from, mut look) = (0, 0);
-    while let Some(at) = text[look..].find('<').map(|at| look + at) {
+    while let Some(at) = memchr::memchr(b'<', &text.as_bytes()[look..]).map(|at| look + at) {
         look = at + 1;
         let inside = &text[look..];
         if inside.strip_prefix('/').is_some_and(|rest| tag(rest).is_some()) {

@@ -7,12 +7,10 @@
 use std::borrow::Cow;
 
 use super::Unreadable;
+use crate::swar;
 
 /// Deeper nesting than this is refused, as `serde_json` does: the stack is ours, the body is the client's.
 const DEEPEST: u8 = 127;
-
-const ONES: u64 = u64::from_le_bytes([1; 8]);
-const HIGHS: u64 = ONES << 7;
 
 /// A place in a JSON text.
 pub(super) struct Cursor<'b> {
@@ -98,20 +96,42 @@ impl<'b> Cursor<'b> {
     pub(super) fn string(&mut self) -> Result<Text<'b>, Unreadable> {
         self.take(b'"')?;
         let start = self.at - 1;
-        let mut at = self.at;
         let mut escaped = false;
         loop {
-            at = plain_until(self.bytes, at);
-            match self.bytes.get(at) {
-                Some(b'"') => {
-                    self.at = at + 1;
-                    return Ok(Text { quoted: &self.bytes[start..self.at], escaped });
+            let Some(word) = swar::word(&self.bytes[self.at..]) else {
+                self.at = mark_from(self.bytes, self.at);
+                match self.bytes.get(self.at) {
+                    Some(b'"') => break,
+                    Some(b'\\') => self.at += escape(&self.bytes[self.at + 1..])?,
+                    _ => return Err(Unreadable),
                 }
-                Some(b'\\') => at += escape(&self.bytes[at + 1..])?,
+                escaped = true;
+                continue;
+            };
+            let mut marks = marks(word);
+            if marks == 0 {
+                self.at = mark_from(self.bytes, self.at + 8);
+                continue;
+            }
+            // In code, escapes stand close together: all of the word's are gone over here.
+            let base = self.at;
+            while marks != 0 && self.at - base < 8 {
+                self.at = base + swar::first(marks);
+                if self.bytes[self.at] != b'\\' {
+                    break;
+                }
+                escaped = true;
+                self.at += escape(&self.bytes[self.at + 1..])?;
+                marks &= u64::MAX.checked_shl(8 * (self.at - base) as u32).unwrap_or(0);
+            }
+            match self.bytes.get(self.at) {
+                _ if marks == 0 => self.at = self.at.max(base + 8),
+                Some(b'"') => break,
                 _ => return Err(Unreadable),
             }
-            escaped = true;
         }
+        self.at += 1;
+        Ok(Text { quoted: &self.bytes[start..self.at], escaped })
     }
 
     fn number(&mut self) -> Result<(), Unreadable> {
@@ -166,18 +186,9 @@ impl<'b> Cursor<'b> {
     }
 }
 
-/// Where the next quote, backslash or control character stands.
+/// Where the next quote, backslash or control character stands; else the end.
 #[inline]
-fn plain_until(bytes: &[u8], mut at: usize) -> usize {
-    // Escapes stand close together or far apart: two words first, then by the block.
-    for _ in 0..2 {
-        let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk) else { break };
-        let marks = marks(*word);
-        if marks != 0 {
-            return at + marks.trailing_zeros() as usize / 8;
-        }
-        at += 8;
-    }
+fn mark_from(bytes: &[u8], mut at: usize) -> usize {
     // The compiler makes vector instructions of this one.
     while let Some(block) = bytes.get(at..).and_then(<[u8]>::first_chunk::<32>) {
         if block.iter().fold(false, |found, b| found | is_mark(*b)) {
@@ -185,10 +196,10 @@ fn plain_until(bytes: &[u8], mut at: usize) -> usize {
         }
         at += 32;
     }
-    while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
-        let marks = marks(*word);
+    while let Some(word) = bytes.get(at..).and_then(swar::word) {
+        let marks = marks(word);
         if marks != 0 {
-            return at + marks.trailing_zeros() as usize / 8;
+            return at + swar::first(marks);
         }
         at += 8;
     }
@@ -200,16 +211,9 @@ fn is_mark(b: u8) -> bool {
     (b == b'"') | (b == b'\\') | (b < 0x20)
 }
 
-/// The high bits of those of eight bytes that are marks. The lowest one is exact: what a borrow smears lies
-/// above it.
-fn marks(word: [u8; 8]) -> u64 {
-    let word = u64::from_le_bytes(word);
-    let equal = |b: u8| {
-        let x = word ^ (ONES * u64::from(b));
-        x.wrapping_sub(ONES) & !x
-    };
-    let control = word.wrapping_sub(ONES * 0x20) & !word;
-    (equal(b'"') | equal(b'\\') | control) & HIGHS
+/// The high bits of those of eight bytes that are marks.
+fn marks(word: u64) -> u64 {
+    swar::equal(word, b'"') | swar::equal(word, b'\\') | swar::below(word, 0x20)
 }
 
 /// The length of an escape, from what follows its backslash.
@@ -237,10 +241,10 @@ impl<'b> Text<'b> {
 
     /// The characters meant. Borrowed, if there is nothing to unescape.
     pub(super) fn decode(&self) -> Result<Cow<'b, str>, Unreadable> {
-        if self.escaped {
-            return serde_json::from_slice(self.quoted).map(Cow::Owned).map_err(|_| Unreadable);
-        }
         let inner = &self.quoted[1..self.quoted.len() - 1];
+        if self.escaped {
+            return unescape(inner).map(Cow::Owned);
+        }
         std::str::from_utf8(inner).map(Cow::Borrowed).map_err(|_| Unreadable)
     }
 }
@@ -263,13 +267,75 @@ impl<'b> Text<'b> {
         let tail = inner[inner.len() - TAIL..].iter().position(is_space);
         let (Some(head), Some(tail)) = (head, tail) else { return self.decode() };
         let mut ends = Vec::with_capacity(HEAD + TAIL + 4);
-        ends.push(b'"');
         ends.extend_from_slice(&inner[..head]);
         ends.extend_from_slice(b"\\n");
         ends.extend_from_slice(&inner[inner.len() - TAIL + tail..]);
-        ends.push(b'"');
-        serde_json::from_slice(&ends).map(Cow::Owned).map_err(|_| Unreadable)
+        unescape(&ends).map(Cow::Owned)
     }
+}
+
+/// The characters that stand between a string's quotes. [`Cursor::string`] has checked its escapes; what can
+/// still be wrong are surrogates without their other half, and UTF-8.
+fn unescape(inner: &[u8]) -> Result<String, Unreadable> {
+    let mut out = Vec::with_capacity(inner.len() + 8);
+    let mut rest = inner;
+    while !rest.is_empty() {
+        let plain = match swar::word(rest) {
+            Some(word) => {
+                let plain = swar::first(swar::equal(word, b'\\'));
+                // Eight bytes at a time are quicker than so many of them.
+                out.extend_from_slice(&word.to_le_bytes());
+                out.truncate(out.len() - (8 - plain));
+                if plain == 8 {
+                    rest = &rest[8..];
+                    continue;
+                }
+                plain
+            }
+            None => {
+                let plain = rest.iter().position(|b| *b == b'\\').unwrap_or(rest.len());
+                out.extend_from_slice(&rest[..plain]);
+                plain
+            }
+        };
+        rest = match &rest[plain..] {
+            [] => break,
+            [_, b'u', after @ ..] => {
+                let (c, after) = unicode_escape(after).ok_or(Unreadable)?;
+                out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+                after
+            }
+            [_, kind, after @ ..] => {
+                out.push(match kind {
+                    b'n' => b'\n',
+                    b't' => b'\t',
+                    b'r' => b'\r',
+                    b'b' => 8,
+                    b'f' => 12,
+                    itself => *itself,
+                });
+                after
+            }
+            [_] => return Err(Unreadable),
+        };
+    }
+    String::from_utf8(out).map_err(|_| Unreadable)
+}
+
+/// The character of a `\u` escape (of two, for a pair of surrogates), from behind the `u`; and what follows.
+fn unicode_escape(rest: &[u8]) -> Option<(char, &[u8])> {
+    fn unit(rest: &[u8]) -> Option<(u32, &[u8])> {
+        let (digits, after) = rest.split_at_checked(4)?;
+        Some((u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?, after))
+    }
+    let (high, after) = unit(rest)?;
+    if let Some(c) = char::from_u32(high) {
+        return Some((c, after));
+    }
+    let (low, after) = unit(after.strip_prefix(b"\\u")?)?;
+    let is_pair = (0xd800..0xdc00).contains(&high) && (0xdc00..0xe000).contains(&low);
+    let c = is_pair.then(|| 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00))?;
+    Some((char::from_u32(c)?, after))
 }
 
 /// A value as it stands in the text.
@@ -410,6 +476,15 @@ mod tests {
         #[test]
         fn serde_json_agrees_on_noise(json in r#"[\[\]{}",:\\untrefalsd0-9.eE+\- \n\x01é]{0,24}"#) {
             prop_assert_eq!(accepts(json.as_bytes()), serde_accepts(json.as_bytes()), "{}", json);
+        }
+
+        #[test]
+        fn serde_json_agrees_on_what_escapes_mean(
+            inner in r#"([a-zé]{0,3}|\\[nrtbf/"]|\\\\|\\u[0-9a-f]{4}|\\ud8[0-9a-f]{2}|\\udc[0-9A-F]{2}|\\u00[0-9a-f]{2}){0,8}"#
+        ) {
+            let json = format!("\"{inner}\"");
+            let found = Cursor::new(json.as_bytes()).string().and_then(|text| text.decode().map(Cow::into_owned));
+            prop_assert_eq!(found.ok(), serde_json::from_str::<String>(&json).ok(), "{}", json);
         }
 
         #[test]

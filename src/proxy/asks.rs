@@ -5,6 +5,7 @@ use std::io::Read;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
+use http::header::HeaderName;
 use http::{HeaderMap, Version, header};
 use pingora::prelude::*;
 
@@ -26,7 +27,7 @@ use crate::upstream::{Upstream, same_model};
 const CHANGES_MODELS: [&str; 4] = ["/api/pull", "/api/create", "/api/copy", "/api/delete"];
 
 /// Header in which a client names the category.
-const HINT: &str = "x-brainstem-category";
+const HINT: HeaderName = reply::CATEGORY;
 
 /// What was decided, owned, so that the snapshot can be let go.
 enum Next {

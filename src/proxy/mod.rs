@@ -122,8 +122,12 @@ impl ProxyHttp for Proxy {
         if let Held::Whole(body) = &passage.body
             && !body.is_empty()
         {
+            let said = request.headers.get(header::CONTENT_LENGTH).and_then(|said| said.to_str().ok());
+            let same = said.and_then(|said| said.parse().ok()) == Some(body.len());
             request.remove_header(&header::TRANSFER_ENCODING);
-            request.insert_header(header::CONTENT_LENGTH, body.len())?;
+            if !same {
+                request.insert_header(header::CONTENT_LENGTH, body.len())?;
+            }
         }
         if passage.decoded {
             request.remove_header(&header::CONTENT_ENCODING);

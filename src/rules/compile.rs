@@ -66,11 +66,12 @@ pub(crate) fn compile(sources: Sources, vocabulary: &Vocabulary<'_>) -> Result<S
     let whose = |(answer, text): &(u32, String)| Some((text.as_str().into(), *rank_of.get(answer)?));
     let by_example = examples.iter().filter_map(whose).collect();
     let rules: Vec<Rule> = rules.into_iter().map(|pending| pending.rule).collect();
-    let too_many = |error: aho_corasick::BuildError| {
+    let too_many = |error: &dyn std::fmt::Display| {
         let dir = sources.files.first().and_then(|s| s.path.parent()).unwrap_or(Path::new("rules"));
         vec![Problem::whole(dir, format!("too many keywords: {error}"))]
     };
-    let (keywords, patterns) = (keywords.build().map_err(too_many)?, patterns.build().map_err(too_many)?);
+    let keywords = keywords.build().map_err(|e| too_many(&e))?;
+    let patterns = patterns.build().map_err(|e| too_many(&e))?;
     Ok(Snapshot {
         generation: 1,
         matcher: Matcher::new(keywords, patterns, fillers, by_example, &rules),

@@ -22,8 +22,20 @@ pub(crate) struct Conditions {
     pub(crate) only: bool,
 }
 
+impl Conditions {
+    /// Whether keywords have a say in it.
+    pub(crate) fn look_at_keywords(&self) -> bool {
+        self.only || [&self.any, &self.all, &self.none].into_iter().any(|ids| !ids.is_empty())
+    }
+
+    /// A keyword or a pattern is enough: nothing is asked of what else is there, or of the request.
+    pub(crate) fn asks_only_for_text(&self) -> bool {
+        !self.only && self.words == Bounds::default() && self.when == When::default()
+    }
+}
+
 /// What a rule asks of the request besides its text. An empty list asks nothing.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(crate) struct When {
     pub(crate) turns: Bounds,
     pub(crate) models: Box<[Glob]>,

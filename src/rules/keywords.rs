@@ -1,12 +1,15 @@
-//! All keywords of all rules in one Aho-Corasick automaton, over the folded text.
+//! All keywords of all rules in one trie, over the folded text.
+//!
+//! A keyword begins where a word begins, so the trie is entered there alone, and only where the gate knows a
+//! keyword that begins alike. That costs a third of an Aho-Corasick automaton that reads every byte.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
-use aho_corasick::automaton::Automaton;
-use aho_corasick::nfa::contiguous;
-use aho_corasick::{Anchored, BuildError, MatchKind};
+use yada::DoubleArray;
+use yada::builder::DoubleArrayBuilder;
+use yada::errors::YadaError;
 
 use crate::text::fold;
 
@@ -26,7 +29,7 @@ pub(crate) struct Builder {
     by_keyword: HashMap<Box<str>, KeywordId>,
 }
 
-/// What the automaton looks for: a keyword up to its first `*`, and the keywords that begin so.
+/// What the trie looks for: a keyword up to its first `*`, and the keywords that begin so.
 #[derive(Debug)]
 struct Stem {
     text: Box<str>,
@@ -102,23 +105,25 @@ impl Builder {
         self.words[id as usize].covers = true;
     }
 
-    pub(crate) fn build(self) -> Result<Keywords, BuildError> {
+    pub(crate) fn build(mut self) -> Result<Keywords, YadaError> {
         let mut gate = Gate::new();
         self.stems.iter().for_each(|stem| gate.open_for(stem.text.as_bytes()));
-        // Overlapping hits need the standard kind. A contiguous NFA is built in one pass over the keywords
-        // and takes some bytes per letter.
-        let automaton = contiguous::NFA::builder()
-            .match_kind(MatchKind::Standard)
-            .prefilter(false)
-            .build(self.stems.iter().map(|stem| stem.text.as_bytes()))?;
-        Ok(Keywords { automaton, gate, stems: self.stems, words: self.words })
+        self.stems.sort_unstable_by(|a, b| a.text.cmp(&b.text));
+        let keys: Vec<_> =
+            self.stems.iter().zip(0u32..).map(|(stem, at)| (stem.text.as_bytes(), at)).collect();
+        let trie = match keys.is_empty() {
+            true => None,
+            false => Some(DoubleArray::new(DoubleArrayBuilder::build(&keys)?)?),
+        };
+        Ok(Keywords { trie, gate, stems: self.stems, words: self.words })
     }
 }
 
 /// The compiled keywords.
 #[derive(Debug)]
 pub(crate) struct Keywords {
-    automaton: contiguous::NFA,
+    /// Of stems, each to its index. `None`: there are none.
+    trie: Option<DoubleArray<Vec<u8>>>,
     gate: Gate,
     stems: Vec<Stem>,
     words: Vec<Word>,
@@ -138,131 +143,172 @@ impl Keywords {
         self.words[id as usize].covers
     }
 
-    /// Calls `hit` with every keyword in the text and where, overlapping ones too. For a `*` keyword the
-    /// place reaches to the end of the word.
-    pub(crate) fn scan(&self, folded: &str, mut hit: impl FnMut(KeywordId, Range<usize>)) {
-        for piece in pieces(folded) {
-            let base = piece.start;
-            let text = &folded[piece];
-            let bytes = text.as_bytes();
-            for_each_start(text, |start| {
-                if self.gate.passes(&bytes[start..]) {
-                    self.follow_from(folded, base + start, &bytes[start..], &mut hit);
-                }
-            });
-        }
-    }
-
-    /// Calls `hit` with every keyword that begins at `start`, from where `rest` is looked at.
-    fn follow_from(
+    /// Calls `hit` with every keyword in the text and where, overlapping ones too, until it has enough. For a `*`
+    /// keyword the place reaches to the end of the word.
+    pub(crate) fn scan(
         &self,
         folded: &str,
-        start: usize,
-        rest: &[u8],
-        hit: &mut impl FnMut(KeywordId, Range<usize>),
-    ) {
-        let Ok(mut state) = self.automaton.start_state(Anchored::Yes) else { return };
-        for (read, byte) in rest.iter().enumerate() {
-            state = self.automaton.next_state(Anchored::Yes, state, *byte);
-            if self.automaton.is_dead(state) {
-                return;
-            }
-            if !self.automaton.is_match(state) {
-                continue;
-            }
-            for i in 0..self.automaton.match_len(state) {
-                let stem = &self.stems[self.automaton.match_pattern(state, i).as_usize()];
-                // A state also knows the stems that end here and began later: their own start finds them.
-                if stem.text.len() == read + 1 {
-                    stem.at(folded, start, hit);
+        mut hit: impl FnMut(KeywordId, Range<usize>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let Some(trie) = &self.trie else { return ControlFlow::Continue(()) };
+        pieces(folded).try_for_each(|piece| {
+            let base = piece.start;
+            let text = &folded[piece];
+            for_each_start(text, |start| {
+                let rest = &text.as_bytes()[start..];
+                if !self.gate.passes(rest) {
+                    return ControlFlow::Continue(());
                 }
-            }
-        }
+                let mut found = trie.common_prefix_search(rest);
+                found.try_for_each(|(stem, _)| self.stems[stem as usize].at(folded, base + start, &mut hit))
+            })
+        })
     }
 }
 
 impl Stem {
     /// Calls `hit` with the keywords of this stem, which stands at `start`.
-    fn at(&self, folded: &str, start: usize, hit: &mut impl FnMut(KeywordId, Range<usize>)) {
+    fn at(
+        &self,
+        folded: &str,
+        start: usize,
+        hit: &mut impl FnMut(KeywordId, Range<usize>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
         let end = start + self.text.len();
         if self.edge_left && folded[..start].chars().next_back().is_some_and(joins) {
-            return;
+            return ControlFlow::Continue(());
         }
         if let Some(id) = self.exact
             && !(self.edge_right && folded[end..].starts_with(joins))
         {
-            hit(id, start..end);
+            hit(id, start..end)?;
         }
-        for (id, parts) in &self.open {
-            if let Some(end) = follow(parts, folded, end) {
-                hit(*id, start..end);
-            }
-        }
+        self.open.iter().try_for_each(|(id, parts)| match follow(parts, folded, end) {
+            Some(end) => hit(*id, start..end),
+            None => ControlFlow::Continue(()),
+        })
     }
 }
 
-/// Calls `start` with every place where a keyword could begin: where a word begins, and at every sign.
+/// Calls `start` with every place where a keyword could begin (where a word begins, and at every sign) until it
+/// has enough.
 /// Over bytes, since most of a message is ASCII and Russian letters, and all of it is looked at.
-fn for_each_start(text: &str, mut start: impl FnMut(usize)) {
+fn for_each_start(text: &str, mut start: impl FnMut(usize) -> ControlFlow<()>) -> ControlFlow<()> {
     let bytes = text.as_bytes();
     let (mut at, mut in_word) = (0, false);
     while let Some(byte) = bytes.get(at) {
-        let (length, letter) = match *byte {
-            b' ' => {
+        let (length, letter) = match KINDS[usize::from(*byte)] {
+            Kind::Space => {
                 (at, in_word) = (at + 1, false);
                 continue;
             }
-            byte if byte.is_ascii() => (1, byte.is_ascii_alphanumeric()),
+            Kind::Letter => {
+                if !in_word {
+                    start(at)?;
+                }
+                in_word = true;
+                let rest = &bytes[at..];
+                at += rest.iter().position(|b| KINDS[usize::from(*b)] != Kind::Letter).unwrap_or(rest.len());
+                continue;
+            }
+            Kind::Sign => (1, false),
             // The letters from а to я.
-            0xd0 if bytes[at + 1] >= 0xb0 => (2, true),
-            0xd1 if bytes[at + 1] <= 0x8f => (2, true),
-            _ => text[at..].chars().next().map_or((1, false), |c| (c.len_utf8(), joins(c))),
+            Kind::Lead => match (byte, bytes.get(at + 1)) {
+                (0xd0, Some(0xb0..)) | (0xd1, Some(..=0x8f)) => (2, true),
+                _ => text[at..].chars().next().map_or((1, false), |c| (c.len_utf8(), joins(c))),
+            },
         };
         if !in_word || !letter {
-            start(at);
+            start(at)?;
         }
         (at, in_word) = (at + length, letter);
     }
+    ControlFlow::Continue(())
 }
 
-/// Which beginnings of keywords there are, by their first four bytes: one look tells most words of a message
-/// apart from all keywords, however many those are.
+/// What a byte of folded text begins.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Space,
+    Letter,
+    Sign,
+    /// A character of several bytes.
+    Lead,
+}
+
+const KINDS: [Kind; 256] = {
+    let mut kinds = [Kind::Lead; 256];
+    let mut byte = 0u8;
+    while byte < 0x80 {
+        kinds[byte as usize] = match byte {
+            b' ' => Kind::Space,
+            _ if byte.is_ascii_alphanumeric() => Kind::Letter,
+            _ => Kind::Sign,
+        };
+        byte += 1;
+    }
+    kinds
+};
+
+/// Which beginnings of keywords there are: one look or two tell most words of a message apart from all
+/// keywords, however many those are. By the first eight bytes of keywords that have as many (four letters of
+/// a Russian word), else by the first four, three, two, one.
 #[derive(Debug)]
 struct Gate {
+    /// The first four bytes of any keyword that long; asked before `eight` and `short`.
     four: Box<[u64]>,
-    /// The first two bytes of keywords with two or three.
+    /// Four of those with four to seven.
+    short: Box<[u64]>,
+    eight: Box<[u64]>,
+    /// Those of three bytes.
+    three: Box<[u64]>,
+    /// Two bytes as they are: those of two, and any behind those of one.
     two: Box<[u64]>,
-    one: [bool; 256],
 }
 
 impl Gate {
     fn new() -> Self {
         let bits = || vec![0; (1 << 16) / 64].into_boxed_slice();
-        Self { four: bits(), two: bits(), one: [false; 256] }
+        Self { four: bits(), short: bits(), eight: bits(), three: bits(), two: bits() }
     }
 
     fn open_for(&mut self, stem: &[u8]) {
-        match *stem {
-            [a, b, c, d, ..] => set(&mut self.four, Self::mix([a, b, c, d])),
-            [a, b, ..] => set(&mut self.two, u16::from_le_bytes([a, b])),
-            [a] => self.one[usize::from(a)] = true,
-            [] => {}
+        if let Some(first) = stem.first_chunk::<4>() {
+            set(&mut self.four, mix(u32::from_le_bytes(*first)));
+        }
+        match (stem.first_chunk::<8>(), stem) {
+            (Some(first), _) => set(&mut self.eight, mix_long(u64::from_le_bytes(*first))),
+            (None, [a, b, c, d, ..]) => set(&mut self.short, mix(u32::from_le_bytes([*a, *b, *c, *d]))),
+            (None, [a, b, c]) => set(&mut self.three, mix(u32::from_le_bytes([*a, *b, *c, 0]))),
+            (None, [a, b]) => set(&mut self.two, u16::from_le_bytes([*a, *b])),
+            (None, [a]) => (0..=u8::MAX).for_each(|b| set(&mut self.two, u16::from_le_bytes([*a, b]))),
+            (None, []) => {}
         }
     }
 
     fn passes(&self, rest: &[u8]) -> bool {
-        match *rest {
-            [a, b, c, d, ..] if is_set(&self.four, Self::mix([a, b, c, d])) => true,
-            [a, b, ..] if is_set(&self.two, u16::from_le_bytes([a, b])) => true,
-            [a, ..] => self.one[usize::from(a)],
-            [] => false,
-        }
+        // So near the end there is not much to walk.
+        let Some(first) = rest.first_chunk::<4>() else { return true };
+        let four = u32::from_le_bytes(*first);
+        (is_set(&self.four, mix(four)) && self.passes_long(four, rest))
+            || is_set(&self.three, mix(four & 0xff_ffff))
+            || is_set(&self.two, (four & 0xffff) as u16)
     }
 
-    /// Fibonacci hashing: the high bits of a product with 2^32 / φ.
-    fn mix(bytes: [u8; 4]) -> u16 {
-        (u32::from_le_bytes(bytes).wrapping_mul(0x9e37_79b1) >> 16) as u16
+    fn passes_long(&self, four: u32, rest: &[u8]) -> bool {
+        let eight = |eight: &[u8; 8]| is_set(&self.eight, mix_long(u64::from_le_bytes(*eight)));
+        is_set(&self.short, mix(four)) || rest.first_chunk().is_some_and(eight)
     }
+}
+
+/// Fibonacci hashing: the high bits of a product with 2^32 / φ.
+fn mix(bytes: u32) -> u16 {
+    (bytes.wrapping_mul(0x9e37_79b1) >> 16) as u16
+}
+
+/// The same of 2^64 / φ.
+fn mix_long(bytes: u64) -> u16 {
+    (bytes.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as u16
 }
 
 fn set(bits: &mut [u64], at: u16) {
@@ -349,7 +395,11 @@ mod tests {
         let keywords = builder.build().unwrap();
         let folded = fold(text);
         let mut hits = Vec::new();
-        keywords.scan(&folded, |id, at| hits.push(format!("{}@{}", keywords.shown(id), &folded[at])));
+        let all = keywords.scan(&folded, |id, at| {
+            hits.push(format!("{}@{}", keywords.shown(id), &folded[at]));
+            ControlFlow::Continue(())
+        });
+        assert!(all.is_continue());
         hits.sort();
         hits
     }
@@ -420,7 +470,10 @@ mod tests {
             let built = builder.build().unwrap();
             let folded = fold(&text);
             let mut found = std::collections::BTreeSet::new();
-            built.scan(&folded, |id, place| { found.insert((id, place.start)); });
+            let _ = built.scan(&folded, |id, place| {
+                found.insert((id, place.start));
+                ControlFlow::Continue(())
+            });
             let mut wanted = std::collections::BTreeSet::new();
             for (keyword, id) in added {
                 let (stem, open) = keyword.strip_suffix('*').map_or((keyword.as_str(), false), |stem| (stem, true));

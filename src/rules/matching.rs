@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 
 use super::conditions::{By, Conditions};
 use super::keywords::{Keywords, within_bound, words};
@@ -26,6 +27,9 @@ pub(crate) struct Matcher {
     by_pattern: Vec<Vec<Rank>>,
     /// Rules that no keyword or literal points to.
     always: Vec<Rank>,
+    /// The best rule that looks at keywords at all, if one of its `any` is enough for it: once it is hit, no other
+    /// keyword of the message can change the winner.
+    settled_by: Option<Rank>,
     /// How many rules there are.
     ranks: usize,
 }
@@ -69,6 +73,7 @@ impl Matcher {
             by_keyword: vec![Vec::new(); keywords.len()],
             by_pattern: vec![Vec::new(); patterns.len()],
             always: Vec::new(),
+            settled_by: settled_by(rules),
             ranks: rules.len(),
             longest_example: examples.keys().map(|e| e.len()).max().unwrap_or(0),
             keywords,
@@ -109,7 +114,7 @@ impl Matcher {
     /// The best rule that matches.
     pub(crate) fn winner(&self, rules: &[Rule], facts: &Facts<'_>) -> Option<Rank> {
         SCRATCH.with_borrow_mut(|scratch| {
-            self.look(facts, scratch);
+            self.look(facts, scratch, self.settled_by);
             let Scratch { seen, candidates, .. } = scratch;
             self.first(candidates, |rank| self.holds(rank, rules, facts, seen).map(|_| rank))
         })
@@ -119,7 +124,7 @@ impl Matcher {
     pub(crate) fn matches(&self, rules: &[Rule], facts: &Facts<'_>) -> Vec<(Rank, By<'_>)> {
         let mut found: Vec<(Rank, By<'_>)> = Vec::new();
         SCRATCH.with_borrow_mut(|scratch| {
-            self.look(facts, scratch);
+            self.look(facts, scratch, None);
             let Scratch { seen, candidates, .. } = scratch;
             self.first(candidates, |rank| {
                 if let Some(by) = self.holds(rank, rules, facts, seen) {
@@ -153,8 +158,9 @@ impl Matcher {
         }
     }
 
-    /// Reads the message once: what is in it, and which rules that points to.
-    fn look(&self, facts: &Facts<'_>, scratch: &mut Scratch) {
+    /// Reads the message once: what is in it, and which rules that points to. No keyword is looked for once one
+    /// points to the rule `enough`.
+    fn look(&self, facts: &Facts<'_>, scratch: &mut Scratch, enough: Option<Rank>) {
         let Scratch { seen, candidates, text } = scratch;
         seen.start(self);
         candidates.clear();
@@ -164,13 +170,18 @@ impl Matcher {
                 candidates.push(rank);
             }
         };
-        self.keywords.scan(facts.folded, |id, at| {
+        let _ = self.keywords.scan(facts.folded, |id, at| {
             if self.keywords.covering(id) {
                 covered.push((at.start, at.end));
             }
+            let mut settled = false;
             if std::mem::replace(&mut keywords[id as usize], *epoch) != *epoch {
-                self.by_keyword[id as usize].iter().for_each(|rank| point_to(*rank));
+                for rank in &self.by_keyword[id as usize] {
+                    settled |= enough == Some(*rank);
+                    point_to(*rank);
+                }
             }
+            if settled { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         self.patterns.scan(facts.text, text, |id| {
             if std::mem::replace(&mut patterns[id as usize], *epoch) != *epoch {
@@ -228,6 +239,15 @@ impl Matcher {
         let possible = self.patterns.is_free(id) || seen.patterns[id as usize] == seen.epoch;
         possible && self.patterns.is_match(id, facts.text)
     }
+}
+
+/// See [`Matcher::settled_by`].
+fn settled_by(rules: &[Rule]) -> Option<Rank> {
+    let worded = |rule: &Rule| rule.conditions.as_ref().is_some_and(Conditions::look_at_keywords);
+    let first = rules.iter().position(worded)?;
+    let conditions = rules[first].conditions.as_ref()?;
+    let simple = conditions.none.is_empty() && conditions.all.is_empty() && conditions.asks_only_for_text();
+    simple.then_some(first as Rank)
 }
 
 impl Seen {

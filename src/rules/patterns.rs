@@ -7,7 +7,8 @@
 
 use std::sync::OnceLock;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind, packed};
+use aho_corasick::automaton::Automaton;
+use aho_corasick::{Anchored, MatchKind, Span, nfa, packed};
 use regex_automata::meta::{BuildError, Config, Regex};
 use regex_automata::nfa::thompson::WhichCaptures;
 use regex_syntax::hir::{Class, Hir, HirKind};
@@ -34,6 +35,8 @@ pub(crate) struct BadPattern {
 #[derive(Debug)]
 struct Pattern {
     text: Box<str>,
+    /// Every match has each of these inside.
+    signs: Box<[u8]>,
     /// Empty until it is used, if there are so many that keeping all of them compiled costs too much.
     regex: OnceLock<Option<Regex>>,
 }
@@ -56,7 +59,8 @@ impl Builder {
         let id = self.patterns.len() as PatternId;
         self.compiled += regex.memory_usage();
         let kept = if self.compiled <= KEPT_BYTES { OnceLock::from(Some(regex)) } else { OnceLock::new() };
-        self.patterns.push(Pattern { text: pattern.into(), regex: kept });
+        let signs = (0..128).filter(|sign| signs(&hir) & (1 << sign) != 0).collect();
+        self.patterns.push(Pattern { text: pattern.into(), signs, regex: kept });
         let literals = required(&hir);
         self.free.push(literals.is_none());
         for literal in literals.into_iter().flatten() {
@@ -67,18 +71,8 @@ impl Builder {
     }
 
     pub(crate) fn build(self) -> Result<Patterns, aho_corasick::BuildError> {
-        let literals = match self.literals.len() {
-            0 => None,
-            _ => Some(
-                AhoCorasick::builder()
-                    .match_kind(MatchKind::Standard)
-                    .kind(Some(AhoCorasickKind::ContiguousNFA))
-                    .prefilter(false)
-                    .build(self.literals.iter().map(|l| l.as_bytes()))?,
-            ),
-        };
-        let any = packed::Searcher::new(self.literals.iter().map(|l| l.as_bytes()));
-        Ok(Patterns { patterns: self.patterns, literals, any, of_literal: self.of_literal, free: self.free })
+        let literals = Literals::new(&self.literals)?;
+        Ok(Patterns { patterns: self.patterns, literals, of_literal: self.of_literal, free: self.free })
     }
 }
 
@@ -86,9 +80,7 @@ impl Builder {
 #[derive(Debug)]
 pub(crate) struct Patterns {
     patterns: Vec<Pattern>,
-    literals: Option<AhoCorasick>,
-    /// Tells by vectors whether any literal is there at all; `None` with too many of them.
-    any: Option<packed::Searcher>,
+    literals: Option<Literals>,
     of_literal: Vec<PatternId>,
     free: Vec<bool>,
 }
@@ -114,20 +106,71 @@ impl Patterns {
         for piece in pieces(text) {
             lowered.clear();
             push_lowered(lowered, &text[piece]);
-            if self.any.as_ref().is_some_and(|any| any.find(lowered.as_bytes()).is_none()) {
-                continue;
-            }
-            for found in literals.find_overlapping_iter(lowered.as_str()) {
-                hit(self.of_literal[found.pattern().as_usize()]);
-            }
+            literals.scan(lowered.as_bytes(), |literal| hit(self.of_literal[literal]));
         }
     }
 
     pub(crate) fn is_match(&self, id: PatternId, text: &str) -> bool {
         let pattern = &self.patterns[id as usize];
+        // A look for one byte costs a fiftieth of a run of the pattern.
+        if !pattern.signs.iter().all(|sign| memchr::memchr(*sign, text.as_bytes()).is_some()) {
+            return false;
+        }
         let compiled = || compile(&regex_syntax::Parser::new().parse(&pattern.text).ok()?).ok();
         let regex = pattern.regex.get_or_init(compiled).as_ref();
         regex.is_some_and(|regex| pieces(text).any(|piece| regex.is_match(&text[piece])))
+    }
+}
+
+/// All literals of all patterns.
+#[derive(Debug)]
+struct Literals {
+    /// Finds by vectors where the next literal begins; `None` if there are too many for that.
+    next: Option<packed::Searcher>,
+    /// Finds those that begin there; or all of them, byte by byte.
+    all: nfa::contiguous::NFA,
+    lengths: Vec<usize>,
+}
+
+impl Literals {
+    fn new(literals: &[String]) -> Result<Option<Self>, aho_corasick::BuildError> {
+        if literals.is_empty() {
+            return Ok(None);
+        }
+        // Overlapping hits need the standard kind.
+        let all = nfa::contiguous::NFA::builder()
+            .match_kind(MatchKind::Standard)
+            .prefilter(false)
+            .build(literals)?;
+        let lengths = literals.iter().map(String::len).collect();
+        Ok(Some(Self { next: packed::Searcher::new(literals), all, lengths }))
+    }
+
+    /// Calls `hit` with every literal that stands anywhere.
+    fn scan(&self, text: &[u8], mut hit: impl FnMut(usize)) {
+        let Some(next) = &self.next else { return self.walk(text, Anchored::No, hit) };
+        let mut at = 0;
+        while let Some(found) = next.find_in(text, Span { start: at, end: text.len() }) {
+            self.walk(&text[found.start()..], Anchored::Yes, &mut hit);
+            at = found.start() + 1;
+        }
+    }
+
+    /// Every literal in the text, or those alone that begin with it.
+    fn walk(&self, text: &[u8], anchored: Anchored, mut hit: impl FnMut(usize)) {
+        let Ok(mut state) = self.all.start_state(anchored) else { return };
+        for (read, byte) in (1..).zip(text) {
+            state = self.all.next_state(anchored, state, *byte);
+            if self.all.is_dead(state) {
+                return;
+            }
+            if self.all.is_match(state) {
+                let ending =
+                    (0..self.all.match_len(state)).map(|i| self.all.match_pattern(state, i).as_usize());
+                // A state also knows the literals that end here and began later: their own start finds them.
+                ending.filter(|id| anchored == Anchored::No || self.lengths[*id] == read).for_each(&mut hit);
+            }
+        }
     }
 }
 
@@ -223,6 +266,23 @@ impl Known {
 
     fn best(self) -> Option<Vec<String>> {
         better(self.exact, self.inside)
+    }
+}
+
+/// The ASCII characters, other than letters and digits, that every match of the pattern has: one bit each.
+fn signs(hir: &Hir) -> u128 {
+    let bit = |byte: &u8| if byte.is_ascii() && !byte.is_ascii_alphanumeric() { 1 << byte } else { 0 };
+    match hir.kind() {
+        HirKind::Empty | HirKind::Look(_) => 0,
+        HirKind::Literal(literal) => literal.0.iter().map(bit).fold(0, |all, sign| all | sign),
+        HirKind::Class(class) => {
+            class.literal().map_or(0, |only| only.iter().map(bit).fold(0, |all, sign| all | sign))
+        }
+        HirKind::Capture(capture) => signs(&capture.sub),
+        HirKind::Repetition(repetition) if repetition.min == 0 => 0,
+        HirKind::Repetition(repetition) => signs(&repetition.sub),
+        HirKind::Concat(parts) => parts.iter().map(signs).fold(0, |all, sign| all | sign),
+        HirKind::Alternation(parts) => parts.iter().map(signs).reduce(|all, sign| all & sign).unwrap_or(0),
     }
 }
 
@@ -351,6 +411,17 @@ mod tests {
         assert_eq!(literals(r"(hello )+"), some(&["hello "]));
         assert_eq!(literals(r"\d+\s*[-+]\s*\d+"), some(&["+", "-"]));
         assert_eq!(literals(r"colou?r"), some(&["color", "colour"]));
+    }
+
+    #[test]
+    fn patterns_name_the_signs_they_need() {
+        let needs = |pattern: &str| {
+            let signs = signs(&regex_syntax::Parser::new().parse(pattern).unwrap());
+            (0u8..128).filter(|b| signs & (1 << b) != 0).map(char::from).collect::<String>()
+        };
+        assert_eq!(needs(r"\n\s+at [\w.]+ ?\([^()\n]*:\d+"), "\n (:");
+        assert_eq!(needs(r"a(-b|-c)+(=d|==)(#e)?[.]"), "-.=");
+        assert_eq!(needs(r"\d+|\(x\)"), "");
     }
 
     #[test]
