@@ -43,34 +43,37 @@ pub fn fold(text: &str) -> String {
 
 /// ASCII needs no tables: the compiler makes vector instructions of it. Then runs of blanks are cut out.
 fn fold_ascii(text: &str) -> String {
-    let fold = |byte: u8| match byte {
-        0..=b' ' | 0x7f => b' ',
-        b'`' => b'\'',
-        _ => byte.to_ascii_lowercase(),
-    };
-    let folded: Vec<u8> = text.bytes().map(fold).collect();
+    let mut folded = text.as_bytes().to_ascii_lowercase();
+    for byte in &mut folded {
+        *byte = match *byte {
+            0..=b' ' | 0x7f => b' ',
+            b'`' => b'\'',
+            same => same,
+        };
+    }
     let mut out: Vec<u8> = Vec::with_capacity(folded.len() + 8);
     let mut rest = folded.trim_ascii();
-    while let Some(word) = swar::word(rest) {
+    while let Some(mut word) = swar::word(rest) {
         let blanks = swar::equal(word, b' ');
-        let second = blanks & blanks << 8;
-        let joined = blanks & 0x80 != 0 && out.last() == Some(&b' ');
-        if second == 0 && !joined {
-            out.extend_from_slice(&word.to_le_bytes());
-        } else {
-            rest[..8].iter().for_each(|byte| push_parted(&mut out, *byte));
+        let after_blank = u64::from(out.last() == Some(&b' ')) << 7;
+        let mut surplus = blanks & (blanks << 8 | after_blank);
+        let mut kept = 8;
+        while surplus != 0 {
+            let before = (1 << (8 * swar::first(surplus))) - 1;
+            word = word & before | (word >> 8) & !before;
+            surplus = surplus >> 8 & !before;
+            kept -= 1;
         }
+        out.extend_from_slice(&word.to_le_bytes());
+        out.truncate(out.len() - (8 - kept));
         rest = &rest[8..];
     }
-    rest.iter().for_each(|byte| push_parted(&mut out, *byte));
-    String::from_utf8(out).unwrap_or_default()
-}
-
-/// No blank behind another.
-fn push_parted(out: &mut Vec<u8>, byte: u8) {
-    if byte != b' ' || out.last() != Some(&b' ') {
-        out.push(byte);
+    for byte in rest {
+        if *byte != b' ' || out.last() != Some(&b' ') {
+            out.push(*byte);
+        }
     }
+    String::from_utf8(out).unwrap_or_default()
 }
 
 /// ASCII and Russian letters over bytes, several times as fast as over characters; they are nearly all there

@@ -96,7 +96,7 @@ impl<'b> Cursor<'b> {
     pub(super) fn string(&mut self) -> Result<Text<'b>, Unreadable> {
         self.take(b'"')?;
         let start = self.at - 1;
-        let mut escaped = false;
+        let (mut escaped, mut plain_words) = (false, 0);
         loop {
             let Some(word) = swar::word(&self.bytes[self.at..]) else {
                 self.at = mark_from(self.bytes, self.at);
@@ -110,9 +110,15 @@ impl<'b> Cursor<'b> {
             };
             let mut marks = marks(word);
             if marks == 0 {
-                self.at = mark_from(self.bytes, self.at + 8);
+                self.at += 8;
+                plain_words += 1;
+                // Prose: by larger blocks, then.
+                if plain_words % 4 == 0 {
+                    self.at = mark_from(self.bytes, self.at);
+                }
                 continue;
             }
+            plain_words = 0;
             // In code, escapes stand close together: all of the word's are gone over here.
             let base = self.at;
             while marks != 0 && self.at - base < 8 {
@@ -278,18 +284,15 @@ impl<'b> Text<'b> {
 /// still be wrong are surrogates without their other half, and UTF-8.
 fn unescape(inner: &[u8]) -> Result<String, Unreadable> {
     let mut out = Vec::with_capacity(inner.len() + 8);
-    let mut rest = inner;
-    while !rest.is_empty() {
+    let mut at = 0;
+    while at < inner.len() {
+        let rest = &inner[at..];
         let plain = match swar::word(rest) {
             Some(word) => {
                 let plain = swar::first(swar::equal(word, b'\\'));
                 // Eight bytes at a time are quicker than so many of them.
                 out.extend_from_slice(&word.to_le_bytes());
                 out.truncate(out.len() - (8 - plain));
-                if plain == 8 {
-                    rest = &rest[8..];
-                    continue;
-                }
                 plain
             }
             None => {
@@ -298,44 +301,56 @@ fn unescape(inner: &[u8]) -> Result<String, Unreadable> {
                 plain
             }
         };
-        rest = match &rest[plain..] {
-            [] => break,
-            [_, b'u', after @ ..] => {
-                let (c, after) = unicode_escape(after).ok_or(Unreadable)?;
+        at += plain;
+        if inner.get(at) != Some(&b'\\') {
+            continue;
+        }
+        let kind = inner.get(at + 1).ok_or(Unreadable)?;
+        at += 2;
+        match MEANINGS[usize::from(*kind)] {
+            0 => {
+                let (c, length) = unicode_escape(&inner[at..]).ok_or(Unreadable)?;
                 out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-                after
+                at += length;
             }
-            [_, kind, after @ ..] => {
-                out.push(match kind {
-                    b'n' => b'\n',
-                    b't' => b'\t',
-                    b'r' => b'\r',
-                    b'b' => 8,
-                    b'f' => 12,
-                    itself => *itself,
-                });
-                after
-            }
-            [_] => return Err(Unreadable),
-        };
+            byte => out.push(byte),
+        }
     }
     String::from_utf8(out).map_err(|_| Unreadable)
 }
 
-/// The character of a `\u` escape (of two, for a pair of surrogates), from behind the `u`; and what follows.
-fn unicode_escape(rest: &[u8]) -> Option<(char, &[u8])> {
-    fn unit(rest: &[u8]) -> Option<(u32, &[u8])> {
-        let (digits, after) = rest.split_at_checked(4)?;
-        Some((u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?, after))
+/// What a letter behind a backslash stands for; 0 for `u`, and for what may not stand there.
+const MEANINGS: [u8; 256] = {
+    let mut meanings = [0; 256];
+    let pairs = [
+        (b'"', b'"'),
+        (b'\\', b'\\'),
+        (b'/', b'/'),
+        (b'b', 8),
+        (b'f', 12),
+        (b'n', b'\n'),
+        (b'r', b'\r'),
+        (b't', b'\t'),
+    ];
+    let mut i = 0;
+    while i < pairs.len() {
+        meanings[pairs[i].0 as usize] = pairs[i].1;
+        i += 1;
     }
-    let (high, after) = unit(rest)?;
+    meanings
+};
+
+/// The character of a `\u` escape (of two, for a pair of surrogates) and its length, from behind the `u`.
+fn unicode_escape(rest: &[u8]) -> Option<(char, usize)> {
+    let unit = |digits: &[u8]| u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok();
+    let high = unit(rest.get(..4)?)?;
     if let Some(c) = char::from_u32(high) {
-        return Some((c, after));
+        return Some((c, 4));
     }
-    let (low, after) = unit(after.strip_prefix(b"\\u")?)?;
+    let low = unit(rest.get(4..10)?.strip_prefix(b"\\u")?)?;
     let is_pair = (0xd800..0xdc00).contains(&high) && (0xdc00..0xe000).contains(&low);
     let c = is_pair.then(|| 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00))?;
-    Some((char::from_u32(c)?, after))
+    Some((char::from_u32(c)?, 10))
 }
 
 /// A value as it stands in the text.

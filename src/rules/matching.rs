@@ -6,13 +6,16 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use super::conditions::{By, Conditions};
-use super::keywords::{Keywords, within_bound, words};
+use super::keywords::{KeywordId, Keywords, within_bound, words};
 use super::patterns::Patterns;
 use super::{Facts, Rule};
 use crate::answers::example::{self, Fillers};
 
 /// Place of a rule in the order of priority: 0 is the best.
 pub(crate) type Rank = u32;
+
+/// A rule that something in the message points to, and the keyword, if it is one.
+type Pointed = (Rank, Option<KeywordId>);
 
 /// Everything compiled that finds rules for a message. The rules themselves lie beside it, by rank.
 #[derive(Debug)]
@@ -53,7 +56,7 @@ struct Seen {
 #[derive(Debug, Default)]
 struct Scratch {
     seen: Seen,
-    candidates: Vec<Rank>,
+    candidates: Vec<Pointed>,
     text: String,
 }
 
@@ -116,7 +119,7 @@ impl Matcher {
         SCRATCH.with_borrow_mut(|scratch| {
             self.look(facts, scratch, self.settled_by);
             let Scratch { seen, candidates, .. } = scratch;
-            self.first(candidates, |rank| self.holds(rank, rules, facts, seen).map(|_| rank))
+            self.first(candidates, |at| self.holds(at, rules, facts, seen).map(|_| at.0))
         })
     }
 
@@ -126,9 +129,9 @@ impl Matcher {
         SCRATCH.with_borrow_mut(|scratch| {
             self.look(facts, scratch, None);
             let Scratch { seen, candidates, .. } = scratch;
-            self.first(candidates, |rank| {
-                if let Some(by) = self.holds(rank, rules, facts, seen) {
-                    found.push((rank, by));
+            self.first(candidates, |at| {
+                if let Some(by) = self.holds(at, rules, facts, seen) {
+                    found.push((at.0, by));
                 }
                 None::<()>
             });
@@ -144,15 +147,16 @@ impl Matcher {
 
     /// Asks for the candidates, and for the rules that always are, in one order of rank, until there is
     /// something. A rule may be asked for twice in a row.
-    fn first<T>(&self, candidates: &[Rank], mut ask: impl FnMut(Rank) -> Option<T>) -> Option<T> {
-        let (mut pointed, mut always) = (candidates.iter().peekable(), self.always.iter().peekable());
+    fn first<T>(&self, candidates: &[Pointed], mut ask: impl FnMut(Pointed) -> Option<T>) -> Option<T> {
+        let mut pointed = candidates.iter().copied().peekable();
+        let mut always = self.always.iter().map(|rank| (*rank, None)).peekable();
         loop {
-            let rank = match (pointed.peek(), always.peek()) {
-                (Some(p), Some(a)) if p > a => always.next()?,
+            let next = match (pointed.peek(), always.peek()) {
+                (Some((p, _)), Some((a, _))) if p > a => always.next()?,
                 (None, _) => always.next()?,
                 (Some(_), _) => pointed.next()?,
             };
-            if let Some(found) = ask(*rank) {
+            if let Some(found) = ask(next) {
                 return Some(found);
             }
         }
@@ -165,9 +169,9 @@ impl Matcher {
         seen.start(self);
         candidates.clear();
         let Seen { epoch, keywords, patterns, ranks, covered, example, .. } = seen;
-        let mut point_to = |rank: Rank| {
+        let mut point_to = |rank: Rank, by: Option<KeywordId>| {
             if std::mem::replace(&mut ranks[rank as usize], *epoch) != *epoch {
-                candidates.push(rank);
+                candidates.push((rank, by));
             }
         };
         let _ = self.keywords.scan(facts.folded, |id, at| {
@@ -178,19 +182,19 @@ impl Matcher {
             if std::mem::replace(&mut keywords[id as usize], *epoch) != *epoch {
                 for rank in &self.by_keyword[id as usize] {
                     settled |= enough == Some(*rank);
-                    point_to(*rank);
+                    point_to(*rank, Some(id));
                 }
             }
             if settled { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         self.patterns.scan(facts.text, text, |id| {
             if std::mem::replace(&mut patterns[id as usize], *epoch) != *epoch {
-                self.by_pattern[id as usize].iter().for_each(|rank| point_to(*rank));
+                self.by_pattern[id as usize].iter().for_each(|rank| point_to(*rank, None));
             }
         });
         *example = self.example(facts, text);
         if let Some(rank) = *example {
-            point_to(rank);
+            point_to(rank, None);
         }
         candidates.sort_unstable();
     }
@@ -212,7 +216,8 @@ impl Matcher {
     }
 
     /// What made the rule match, if it does.
-    fn holds(&self, rank: Rank, rules: &[Rule], facts: &Facts<'_>, seen: &mut Seen) -> Option<By<'_>> {
+    fn holds(&self, at: Pointed, rules: &[Rule], facts: &Facts<'_>, seen: &mut Seen) -> Option<By<'_>> {
+        let (rank, pointer) = at;
         if seen.example == Some(rank) {
             return Some(By::Example);
         }
@@ -223,7 +228,9 @@ impl Matcher {
         {
             return None;
         }
-        let by = if let Some(id) = any.iter().copied().find(|id| hit(id)) {
+        // With nothing in `all`, it is one of `any` that pointed here.
+        let pointer = pointer.filter(|_| all.is_empty());
+        let by = if let Some(id) = pointer.or_else(|| any.iter().copied().find(|id| hit(id))) {
             By::Keyword(self.keywords.shown(id))
         } else if let Some(id) = regex.iter().copied().find(|id| self.pattern_hits(*id, facts, seen)) {
             By::Regex(self.patterns.shown(id))

@@ -25,6 +25,7 @@ mod compile;
 mod conditions;
 pub(crate) mod file;
 pub(crate) mod keywords;
+mod literals;
 mod matching;
 mod patterns;
 pub(crate) mod raw;

@@ -7,13 +7,12 @@
 
 use std::sync::OnceLock;
 
-use aho_corasick::automaton::Automaton;
-use aho_corasick::{Anchored, MatchKind, Span, nfa, packed};
 use regex_automata::meta::{BuildError, Config, Regex};
 use regex_automata::nfa::thompson::WhichCaptures;
 use regex_syntax::hir::{Class, Hir, HirKind};
 
 use super::keywords::pieces;
+use super::literals::Literals;
 
 /// Compiled size of one pattern.
 const SIZE_LIMIT: usize = 1 << 20;
@@ -71,7 +70,10 @@ impl Builder {
     }
 
     pub(crate) fn build(self) -> Result<Patterns, aho_corasick::BuildError> {
-        let literals = Literals::new(&self.literals)?;
+        let literals = match self.literals.is_empty() {
+            true => None,
+            false => Some(Literals::new(&self.literals)?),
+        };
         Ok(Patterns { patterns: self.patterns, literals, of_literal: self.of_literal, free: self.free })
     }
 }
@@ -119,58 +121,6 @@ impl Patterns {
         let compiled = || compile(&regex_syntax::Parser::new().parse(&pattern.text).ok()?).ok();
         let regex = pattern.regex.get_or_init(compiled).as_ref();
         regex.is_some_and(|regex| pieces(text).any(|piece| regex.is_match(&text[piece])))
-    }
-}
-
-/// All literals of all patterns.
-#[derive(Debug)]
-struct Literals {
-    /// Finds by vectors where the next literal begins; `None` if there are too many for that.
-    next: Option<packed::Searcher>,
-    /// Finds those that begin there; or all of them, byte by byte.
-    all: nfa::contiguous::NFA,
-    lengths: Vec<usize>,
-}
-
-impl Literals {
-    fn new(literals: &[String]) -> Result<Option<Self>, aho_corasick::BuildError> {
-        if literals.is_empty() {
-            return Ok(None);
-        }
-        // Overlapping hits need the standard kind.
-        let all = nfa::contiguous::NFA::builder()
-            .match_kind(MatchKind::Standard)
-            .prefilter(false)
-            .build(literals)?;
-        let lengths = literals.iter().map(String::len).collect();
-        Ok(Some(Self { next: packed::Searcher::new(literals), all, lengths }))
-    }
-
-    /// Calls `hit` with every literal that stands anywhere.
-    fn scan(&self, text: &[u8], mut hit: impl FnMut(usize)) {
-        let Some(next) = &self.next else { return self.walk(text, Anchored::No, hit) };
-        let mut at = 0;
-        while let Some(found) = next.find_in(text, Span { start: at, end: text.len() }) {
-            self.walk(&text[found.start()..], Anchored::Yes, &mut hit);
-            at = found.start() + 1;
-        }
-    }
-
-    /// Every literal in the text, or those alone that begin with it.
-    fn walk(&self, text: &[u8], anchored: Anchored, mut hit: impl FnMut(usize)) {
-        let Ok(mut state) = self.all.start_state(anchored) else { return };
-        for (read, byte) in (1..).zip(text) {
-            state = self.all.next_state(anchored, state, *byte);
-            if self.all.is_dead(state) {
-                return;
-            }
-            if self.all.is_match(state) {
-                let ending =
-                    (0..self.all.match_len(state)).map(|i| self.all.match_pattern(state, i).as_usize());
-                // A state also knows the literals that end here and began later: their own start finds them.
-                ending.filter(|id| anchored == Anchored::No || self.lengths[*id] == read).for_each(&mut hit);
-            }
-        }
     }
 }
 
