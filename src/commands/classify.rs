@@ -17,6 +17,9 @@ struct Line<'a> {
     label: &'static str,
     probability: f32,
     scores: Scores,
+    /// For a greeting: the answer that it asks for, and how probable that is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answer: Option<(&'a str, f32)>,
     micros: u128,
 }
 
@@ -59,6 +62,7 @@ pub fn run(settings: &Settings) -> Result<(), Failure> {
             label: verdict.confident().name(),
             probability: verdict.of(verdict.confident()),
             scores: Scores::from(&verdict),
+            answer: verdict.answer.as_ref().map(|(name, probability)| (&**name, *probability)),
             micros: clock.elapsed().as_micros(),
             text: &text,
         };

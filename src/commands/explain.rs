@@ -109,6 +109,14 @@ impl std::fmt::Display for Told<'_> {
         if e.rules.is_empty() {
             writeln!(f, "rules       none matched")?;
         }
+        for (i, near) in e.neighbours.iter().enumerate() {
+            let head = if i == 0 { "taught" } else { "" };
+            writeln!(
+                f,
+                "{head:<11} {} -> {}, evidence {:.1}, cosine {:.2}",
+                near.phrase, near.label, near.evidence, near.cosine
+            )?;
+        }
         match (&e.classifier.label, e.classifier.probability) {
             (Some(label), Some(p)) => writeln!(f, "classifier  {label}, p={p:.3} ({})", e.classifier.why)?,
             _ => writeln!(f, "classifier  not heeded: {}", e.classifier.why)?,

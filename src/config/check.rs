@@ -46,7 +46,7 @@ impl<'a> Checker<'a> {
         let enabled = self.take(raw.admin.enabled, true);
         let classifier = Classifier {
             mode: self.read("classifier.mode", &raw.classifier.mode, "on", mode),
-            model: PathBuf::from(self.take(raw.classifier.model, "models/intent.safetensors".to_owned())),
+            model: PathBuf::from(self.take(raw.classifier.model, "models/intent".to_owned())),
             timeout: self.span("classifier.timeout", &raw.classifier.timeout, "8s", "1s", "10s"),
             queue: self.plain("classifier.queue", &raw.classifier.queue, 8, 0..=64),
             cooldown: self.span("classifier.cooldown", &raw.classifier.cooldown, "30s", "1s", "1h"),

@@ -198,7 +198,7 @@ impl Filler<'_> {
 }
 
 /// The beginning and the end of a text that is too long.
-fn clip(text: &str) -> Cow<'_, str> {
+pub(super) fn clip(text: &str) -> Cow<'_, str> {
     if text.len() <= MAX_BYTES {
         return text.into();
     }
@@ -217,7 +217,7 @@ pub fn words(folded: &str) -> impl Iterator<Item = &str> {
 }
 
 /// The word without most of its endings: its first five letters (six if Latin).
-fn stem(word: &str) -> &str {
+pub fn stem(word: &str) -> &str {
     let keep = if word.starts_with(|c: char| c.is_ascii()) { 6 } else { 5 };
     word.char_indices().nth(keep).map_or(word, |(at, _)| &word[..at])
 }

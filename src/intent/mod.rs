@@ -1,6 +1,7 @@
 //! The classifier: a text in, a label with its probability out.
 //!
-//! [`features`] turns a text into ids, `bag` makes a verdict of them on MLX, `train` makes the weights.
+//! `blend` is the one that ships: an encoder and a bag of features, averaged. `bag` is the bag alone, and what
+//! `train` makes; [`features`] are what goes into it. [`worker`] is the thread that all of it lives on.
 
 pub mod augment;
 pub mod breaker;
@@ -13,11 +14,15 @@ pub mod worker;
 
 #[cfg(feature = "mlx")]
 pub mod bag;
+#[cfg(feature = "mlx")]
+pub mod blend;
 
 #[cfg(feature = "mlx")]
 mod fit;
 #[cfg(feature = "mlx")]
 pub mod train;
+
+use std::sync::Arc;
 
 use crate::category::Label;
 
@@ -36,6 +41,9 @@ pub struct Verdict {
     pub scores: [f32; 5],
     /// The text as the model's last hidden vector; empty if the classifier has none.
     pub embedding: Vec<f32>,
+    /// For a greeting: the answer that it asks for by name, and how probable that is; if it is probable enough
+    /// and the classifier knows answers at all.
+    pub answer: Option<(Arc<str>, f32)>,
     /// A greeting counts as one from this probability on.
     pub greeting_from: f32,
     /// Any other label counts from this probability on.
@@ -86,12 +94,41 @@ pub enum ClassifyError {
     Absent,
 }
 
+/// Classifies a few known texts. Finite scores that sum to 1 must come out, twice the same, and not the same
+/// for all.
+#[cfg(feature = "mlx")]
+fn canary(mut scores: impl FnMut(&str) -> Result<[f32; 5], ClassifyError>) -> Result<(), ClassifyError> {
+    let mut seen = Vec::new();
+    for text in ["привет, как дела?", "write a function that sorts a list of numbers in python", ""]
+    {
+        let once = scores(text)?;
+        if scores(text)? != once {
+            return Err(ClassifyError::Scores(format!("{text:?} scores differently the second time")));
+        }
+        seen.push(once);
+    }
+    if seen.iter().all(|s| *s == seen[0]) {
+        return Err(ClassifyError::Scores("every text scores the same".to_owned()));
+    }
+    Ok(())
+}
+
+/// What came back from MLX, if it is five probabilities.
+#[cfg(feature = "mlx")]
+fn probabilities(scores: &[f32]) -> Result<[f32; 5], ClassifyError> {
+    let sum: f32 = scores.iter().sum();
+    <[f32; 5]>::try_from(scores)
+        .ok()
+        .filter(|s| s.iter().all(|p| (0.0..=1.0001).contains(p)) && (sum - 1.0).abs() < 1e-3)
+        .ok_or_else(|| ClassifyError::Scores(format!("sum {sum}")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn verdict(scores: [f32; 5]) -> Verdict {
-        Verdict { scores, embedding: Vec::new(), greeting_from: 0.9, sure_from: 0.4 }
+        Verdict { scores, embedding: Vec::new(), answer: None, greeting_from: 0.9, sure_from: 0.4 }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::matching::{Matcher, Rank};
 use super::patterns;
 use super::raw::{Raw, RawAnswer, RawConditions, RawRule, RawWhen};
 use super::table::{Placed, inside, one_line, unknown};
+use super::taught::Taught;
 use super::{Rule, Snapshot, Vocabulary};
 use crate::answers::example::{self, Fillers};
 use crate::answers::fitting::Fitting;
@@ -53,6 +54,7 @@ pub(crate) fn compile(sources: Sources, vocabulary: &Vocabulary<'_>) -> Result<S
     let examples = compiler.examples(&raw);
     compiler.rules(&raw, &answers);
     let Compiler { mut problems, keywords, patterns, mut rules, .. } = compiler;
+    let taught = Taught::read(sources.files.iter().filter(|source| source.teaches()), &mut problems);
     if !problems.is_empty() {
         problems.sort();
         problems.dedup();
@@ -76,6 +78,7 @@ pub(crate) fn compile(sources: Sources, vocabulary: &Vocabulary<'_>) -> Result<S
         generation: 1,
         matcher: Matcher::new(keywords, patterns, fillers, by_example, &rules),
         fitting: Fitting::new(&examples),
+        taught,
         hash: sources.hash,
         files: sources.files.into_iter().map(|source| source.path).collect(),
         loaded_at: SystemTime::now(),

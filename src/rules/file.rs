@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 use crate::problem::Problem;
 
+/// How files of taught phrases end.
+const EXAMPLES: &str = "tsv";
+
 /// Above this a rules file is surely something else.
 const MAX_FILE_BYTES: u64 = 16 << 20;
 
@@ -18,9 +21,14 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    fn new(path: PathBuf, text: String) -> Self {
+    pub(super) fn new(path: PathBuf, text: String) -> Self {
         let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
         Self { path, text, lines }
+    }
+
+    /// Whether it holds taught phrases, not rules.
+    pub(crate) fn teaches(&self) -> bool {
+        self.path.extension().is_some_and(|ending| ending == EXAMPLES)
     }
 
     /// The line (1-based) of a byte offset.
@@ -48,12 +56,13 @@ pub(crate) struct Sources {
     pub(crate) problems: Vec<Problem>,
 }
 
-/// Reads `dir/*.toml` and `dir/answers/*.toml`, each sorted by file name, rules before answers.
+/// Reads `dir/*.toml`, `dir/answers/*.toml` and `dir/examples/*.tsv`, each sorted by file name, in this order.
 pub(crate) fn read(dir: &Path) -> Sources {
     let mut sources = Sources { files: Vec::new(), hash: String::new(), problems: Vec::new() };
     let mut hash = Fnv::new();
-    for (sub, required) in [(dir.to_owned(), true), (dir.join("answers"), false)] {
-        for path in list(&sub, required, &mut sources.problems) {
+    let places = [(dir.to_owned(), "toml"), (dir.join("answers"), "toml"), (dir.join("examples"), EXAMPLES)];
+    for (sub, ending) in places {
+        for path in list(&sub, ending, sub == dir, &mut sources.problems) {
             hash.text(path.strip_prefix(dir).unwrap_or(&path).to_string_lossy().as_bytes());
             match read_file(&path) {
                 Ok(text) => {
@@ -72,8 +81,8 @@ pub(crate) fn read(dir: &Path) -> Sources {
     sources
 }
 
-/// The rule files of one directory. Hidden files, editors' leavings and anything but `*.toml` are not.
-fn list(dir: &Path, required: bool, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
+/// The files of one directory that end so. Hidden files and editors' leavings are not among them.
+fn list(dir: &Path, ending: &str, required: bool, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if !required && error.kind() == std::io::ErrorKind::NotFound => return Vec::new(),
@@ -88,7 +97,7 @@ fn list(dir: &Path, required: bool, problems: &mut Vec<Problem>) -> Vec<PathBuf>
     };
     let mut paths: Vec<PathBuf> = entries
         .filter_map(Result::ok)
-        .filter(|entry| entry.file_name().to_str().is_some_and(is_rule_file))
+        .filter(|entry| entry.file_name().to_str().is_some_and(|name| is_ours(name, ending)))
         .map(|entry| entry.path())
         .filter(|path| !path.is_dir())
         .collect();
@@ -96,8 +105,9 @@ fn list(dir: &Path, required: bool, problems: &mut Vec<Problem>) -> Vec<PathBuf>
     paths
 }
 
-fn is_rule_file(name: &str) -> bool {
-    name.ends_with(".toml") && !name.starts_with('.')
+fn is_ours(name: &str, ending: &str) -> bool {
+    name.rsplit_once('.').is_some_and(|(stem, found)| found == ending && !stem.is_empty())
+        && !name.starts_with('.')
 }
 
 fn read_file(path: &Path) -> Result<String, Problem> {

@@ -19,6 +19,7 @@ use crate::problem::Problem;
 use crate::text::Language;
 use conditions::Conditions;
 use matching::Matcher;
+use taught::Taught;
 
 mod bounds;
 mod compile;
@@ -30,11 +31,13 @@ mod matching;
 mod patterns;
 pub(crate) mod raw;
 pub(crate) mod table;
+mod taught;
 #[cfg(test)]
 mod tests;
 mod watch;
 
 pub use conditions::By;
+pub use taught::Neighbour;
 pub use watch::{Reload, Watch, WatchError, watch};
 
 /// What rule files may name.
@@ -109,6 +112,13 @@ pub struct Rule {
     conditions: Option<Conditions>,
 }
 
+impl Rule {
+    /// It stands for a label that taught phrases gave, not for a rule of the files.
+    pub(crate) fn is_taught(&self) -> bool {
+        self.conditions.is_none() && self.answer.is_none()
+    }
+}
+
 /// A rule that matched, for explanations.
 #[derive(Debug, Clone, Copy)]
 pub struct Matched<'s> {
@@ -135,6 +145,7 @@ pub struct Snapshot {
     matcher: Matcher,
     /// Answers by their index above.
     fitting: Fitting,
+    taught: Taught,
 }
 
 impl Snapshot {
@@ -146,6 +157,21 @@ impl Snapshot {
     /// The rule that a message gets: the highest priority that matches, among equals the first in the files.
     pub fn winner<'s>(&'s self, facts: &Facts<'_>) -> Option<&'s Rule> {
         self.rules.get(self.matcher.winner(&self.rules, facts)? as usize)
+    }
+
+    /// For a message that no rule names: the label that taught phrases like it have, as a rule `examples/LABEL`.
+    pub fn taught<'s>(&'s self, facts: &Facts<'_>) -> Option<&'s Rule> {
+        self.taught.rule(facts.folded)
+    }
+
+    /// The taught phrases that share words with a message, most telling first.
+    pub fn neighbours<'s>(&'s self, facts: &Facts<'_>) -> Vec<Neighbour<'s>> {
+        self.taught.neighbours(facts.folded)
+    }
+
+    /// How many phrases are taught.
+    pub fn phrases(&self) -> usize {
+        self.taught.len()
     }
 
     /// Every rule that matches, best first.

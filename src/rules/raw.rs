@@ -97,7 +97,7 @@ pub(crate) struct RawAnswer {
 impl Raw {
     pub(crate) fn read(sources: &[Source], problems: &mut Vec<Problem>) -> Self {
         let mut raw = Self::default();
-        for (index, source) in sources.iter().enumerate() {
+        for (index, source) in sources.iter().enumerate().filter(|(_, source)| !source.teaches()) {
             let mut reader = Reader { source, problems };
             match reader.document() {
                 None => raw.incomplete = true,

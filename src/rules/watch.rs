@@ -243,9 +243,12 @@ fn wake(events: Sender<Signal>) -> impl Fn(notify::Result<Event>) + Send + 'stat
     }
 }
 
-/// Of the directory and its answers.
+/// Of the directory, its answers and its examples.
 fn identity(dir: &Path) -> Vec<Option<Identity>> {
-    [dir.to_owned(), dir.join("answers")].iter().map(|dir| Identity::of(dir).ok()).collect()
+    [dir.to_owned(), dir.join("answers"), dir.join("examples")]
+        .iter()
+        .map(|dir| Identity::of(dir).ok())
+        .collect()
 }
 
 impl Identity {

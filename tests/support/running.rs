@@ -126,7 +126,7 @@ impl Options {
 
 /// The weights that ship with the project.
 pub(crate) fn shipped_model() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("models/intent.safetensors")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("models/intent")
 }
 
 /// An address where nobody listens: it was free a moment ago, and below the range that the system gives out.
