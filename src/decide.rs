@@ -174,7 +174,7 @@ pub fn conclude<'s>(draft: Draft<'s>, verdict: Option<&Verdict>, ground: &Ground
     let rule = draft.rule.or_else(|| ground.snapshot.winner(ground.facts).filter(|_| draft.by == By::Hint));
     let named = rule.and_then(|rule| rule.answer.as_deref());
     let nearest = || ground.snapshot.fitting(ground.facts).map(|(answer, _)| answer);
-    let foreseen = || ground.snapshot.answer(&verdict?.answer.as_ref()?.0);
+    let foreseen = || ground.snapshot.foreseen(&verdict?.answer.as_ref()?.0, ground.facts);
     let answer = named.or_else(nearest).or_else(foreseen);
     let Some(answer) = answer else { return decision(None, To::Upstream(upstream)) };
     match guard(ground, upstream) {
@@ -377,6 +377,56 @@ mod tests {
         );
         let unsure = [0.8, 0.0, 0.0, 0.0, 0.2];
         assert_eq!(classified(near, unsure), "general by default, asked: default");
+    }
+
+    #[test]
+    fn an_answer_may_be_foreseen_by_the_verdict() {
+        let foreseen = |text: &str, answer: &str| {
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::create_dir(dir.path().join("answers")).unwrap();
+            let answers = "[[answer]]\nname = \"thanks\"\nexamples = [\"thanks a lot\"]\nen = \"You are welcome.\"\n\
+                           [[answer]]\nname = \"models\"\nexamples = [\"which models are there\"]\nen = \"{{ models }}\"\n";
+            std::fs::write(dir.path().join("answers/a.toml"), answers).unwrap();
+            let config = Config::of_text("");
+            let snapshot = Snapshot::load(dir.path(), &vocabulary(&config).borrow()).unwrap();
+            let body = chat(text);
+            let ask = Ask::parse(Dialect::Chat, body.as_bytes()).unwrap();
+            let folded = text::fold(&ask.text);
+            let facts = Facts {
+                text: &ask.text,
+                folded: &folded,
+                words: text::count_words(&ask.text),
+                turns: ask.turns,
+                model: &ask.model,
+                family: ask.dialect.family(),
+                has: ask.has,
+                language: text::language(&ask.text),
+            };
+            let ground = Ground {
+                snapshot: &snapshot,
+                config: &config,
+                ask: &ask,
+                facts: &facts,
+                hint: None,
+                may_have: &|_| true,
+                guards: Guards::default(),
+            };
+            let verdict = Verdict {
+                scores: [0.95, 0.0, 0.0, 0.0, 0.05],
+                embedding: Vec::new(),
+                answer: Some((answer.into(), 0.9)),
+                greeting_from: 0.6,
+                sure_from: 0.3,
+            };
+            match conclude(draft(&ground), Some(&verdict), &ground).to {
+                To::Answer(answer, _) => answer.name.to_string(),
+                To::Refusal(_) | To::Upstream(_) => "upstream".to_owned(),
+            }
+        };
+        assert_eq!(foreseen("ta very much indeed dear old chap", "thanks"), "thanks");
+        assert_eq!(foreseen("thanks are there models which lot", "models"), "models");
+        assert_eq!(foreseen("say how many kinds tesla sells", "models"), "upstream", "of somebody else");
+        assert_eq!(foreseen("ta very much indeed dear old chap", "nowhere"), "upstream", "no such answer");
     }
 
     #[test]

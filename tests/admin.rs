@@ -203,7 +203,7 @@ fn readiness_tells_of_rules_upstreams_and_classifier() {
     assert_eq!(ready["ready"], true);
     assert_eq!(ready["rules"], json!({"generation": 1, "rules": 3, "answers": 1}));
     assert_eq!(ready["classifier"]["up"], true);
-    assert!(ready["classifier"]["detail"].as_str().unwrap().contains("intent.safetensors"), "{ready}");
+    assert!(ready["classifier"]["detail"].as_str().unwrap().contains("models/intent"), "{ready}");
     let server = |name: &str, url: String, up: bool, models: Option<usize>| json!({"name": name, "url": url, "up": up, "models": models});
     assert_eq!(ready["upstreams"][0], server("default", upstream.url(), true, Some(1)));
     assert_eq!(ready["upstreams"][1], server("gone", format!("http://{gone}"), false, None));

@@ -341,7 +341,7 @@ fn switched_off_is_said_so() {
 fn without_its_model_brainstem_runs_and_says_why() {
     let upstream = Upstream::start();
     let files = tempfile::tempdir().unwrap();
-    let shipped = std::fs::read(shipped_model()).unwrap();
+    let shipped = std::fs::read(shipped_model().join("model.safetensors")).unwrap();
     let mut damaged = shipped.clone();
     damaged[..200].copy_from_slice(&junk(5, 200));
     let contents: [(&str, Option<&[u8]>); 5] = [
@@ -352,9 +352,13 @@ fn without_its_model_brainstem_runs_and_says_why() {
         ("cut-head", Some(&shipped[..100])),
     ];
     for (name, content) in contents {
-        let file = files.path().join(format!("{name}.safetensors"));
+        let file = files.path().join(name);
+        std::fs::create_dir(&file).unwrap();
+        for beside in ["config.json", "tokenizer.json"] {
+            std::fs::copy(shipped_model().join(beside), file.join(beside)).unwrap();
+        }
         if let Some(content) = content {
-            std::fs::write(&file, content).unwrap();
+            std::fs::write(file.join("model.safetensors"), content).unwrap();
         }
         let running = Options::before(&upstream)
             .set("classifier.mode", "on")
@@ -365,9 +369,9 @@ fn without_its_model_brainstem_runs_and_says_why() {
         let state = &ready["classifier"];
         assert_eq!((&state["up"], &state["state"]), (&json!(false), &json!("down")), "{name}: {state}");
         let why = state["detail"].as_str().unwrap();
-        assert!(why.contains(&format!("{name}.safetensors")), "{name}: {why}");
+        assert!(why.contains(&format!("{name}/model.safetensors")), "{name}: {why}");
         assert_eq!(running.metric("classifier_up"), 0.0, "{name}");
-        running.log_line(&format!("{name}.safetensors"));
+        running.log_line(&format!("{name}/model.safetensors"));
         for _ in 0..4 {
             let clock = Instant::now();
             let reply = running.chat(CODING);

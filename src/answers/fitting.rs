@@ -138,6 +138,15 @@ impl Fitting {
         sure.then_some((answer, score))
     }
 
+    /// Whether each word of a message in normal form stands in some example of some answer.
+    pub(crate) fn knows_words(&self, message: &str) -> bool {
+        let known = |word: &str| {
+            let letters: Vec<char> = std::iter::once('\u{2}').chain(word.chars()).chain(['\u{3}']).collect();
+            self.pieces.contains_key(&hash(0, &letters))
+        };
+        message.split(' ').all(known)
+    }
+
     /// The nearest example, its score, and the score of the nearest one of any other answer.
     fn nearest(&self, message: &str) -> Option<(&Example, f32, f32)> {
         let mut scores = vec![0.0f32; self.examples.len()];
@@ -284,6 +293,12 @@ mod tests {
             assert_eq!(best(text), None, "{text}: {:?}", fitting().nearest(text));
         }
         assert_eq!(Fitting::default().best("привет"), None);
+    }
+
+    #[test]
+    fn words_are_known_from_any_example() {
+        assert!(fitting().knows_words("привет как тебя зовут"));
+        assert!(!fitting().knows_words("как зовут президента"));
     }
 
     #[test]

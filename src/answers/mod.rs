@@ -59,6 +59,11 @@ impl Answer {
         }
     }
 
+    /// It states facts of the moment (the time, the models), so a misunderstood ask gets a wrong one.
+    pub fn states_facts(&self) -> bool {
+        self.texts.iter().flat_map(|(_, texts)| texts).any(|text| matches!(text, Text::Template(_)))
+    }
+
     /// The languages that it is written in.
     pub fn languages(&self) -> impl Iterator<Item = &str> {
         self.texts.iter().map(|(code, _)| code.as_str())

@@ -375,7 +375,7 @@ impl Shape {
         ] {
             whole(name, value, most)?;
         }
-        if self.width % self.heads != 0 {
+        if !self.width.is_multiple_of(self.heads) {
             return Err(format!("width {} is no multiple of heads {}", self.width, self.heads));
         }
         share("bag_share", self.bag_share, 1.0)?;

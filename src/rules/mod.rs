@@ -191,6 +191,17 @@ impl Snapshot {
         Some((self.answers.get(answer as usize)?, score))
     }
 
+    /// The answer that the classifier names, if the rules have it and it may be given on the classifier's word. One
+    /// that states facts may not if the message has a word that no example of any answer has: "which models of
+    /// tesla are there" is not about us.
+    pub fn foreseen(&self, name: &str, facts: &Facts<'_>) -> Option<&Answer> {
+        let mut room = String::new();
+        let answer = self.answer(name)?;
+        let given =
+            !answer.states_facts() || self.fitting.knows_words(example::normal(facts.folded, &mut room));
+        given.then_some(answer)
+    }
+
     /// The answer of that name.
     pub fn answer(&self, name: &str) -> Option<&Answer> {
         let at = self.answers.binary_search_by(|answer| answer.name.as_ref().cmp(name)).ok()?;
