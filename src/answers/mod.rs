@@ -61,7 +61,7 @@ impl Answer {
 
     /// It states facts of the moment (the time, the models), so a misunderstood ask gets a wrong one.
     pub fn states_facts(&self) -> bool {
-        self.texts.iter().flat_map(|(_, texts)| texts).any(|text| matches!(text, Text::Template(_)))
+        self.templates.state_facts()
     }
 
     /// The languages that it is written in.

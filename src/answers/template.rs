@@ -10,6 +10,9 @@ use minijinja::{Environment, UndefinedBehavior, Value, context};
 pub const LIVE_NAMES: [&str; 8] =
     ["now", "today", "model", "models", "upstream_up", "uptime", "version", "rules"];
 
+/// Those that are facts of the moment: who asks for them wants just that. A model's name is said in passing, too.
+const FACTS: [&str; 7] = ["now", "today", "models", "upstream_up", "uptime", "version", "rules"];
+
 /// What the texts' names stand for at one moment.
 #[derive(Debug, Clone)]
 pub struct Live<'a> {
@@ -57,6 +60,7 @@ pub(crate) enum BadKind {
 pub(crate) struct Templates {
     /// Made when the first template comes: most answers have none.
     environment: Option<Environment<'static>>,
+    states_facts: bool,
 }
 
 impl Templates {
@@ -79,8 +83,9 @@ impl Templates {
         };
         environment.add_template_owned(name.to_owned(), text.to_owned()).map_err(|error| broken(&error))?;
         let template = environment.get_template(name).map_err(|error| broken(&error))?;
-        let mut unknown: Vec<BadTemplate> = template
-            .undeclared_variables(false)
+        let names = template.undeclared_variables(false);
+        self.states_facts |= FACTS.iter().any(|fact| names.contains(*fact));
+        let mut unknown: Vec<BadTemplate> = names
             .into_iter()
             .filter(|name| !LIVE_NAMES.contains(&name.as_str()))
             .map(|name| BadTemplate { offset: place(text, &name), kind: BadKind::Name(name) })
@@ -103,6 +108,11 @@ impl Templates {
             template.render(values(code, &live)).map_err(|error| broken(&error))?;
         }
         Ok(())
+    }
+
+    /// Whether some text tells the time, the models, a version or the like.
+    pub(crate) fn state_facts(&self) -> bool {
+        self.states_facts
     }
 
     pub(crate) fn render(&self, name: &str, code: &str, live: &Live<'_>) -> Result<String, RenderError> {

@@ -188,18 +188,21 @@ impl Snapshot {
         let forms = std::iter::successors(Some(whole), |form| self.matcher.fillers().strip(form));
         let best = forms.filter_map(|form| self.fitting.best(form)).max_by(|a, b| a.1.total_cmp(&b.1));
         let (answer, score) = best?;
-        Some((self.answers.get(answer as usize)?, score))
+        let answer: &Answer = self.answers.get(answer as usize)?;
+        self.may_be_taken_for(answer, whole).then_some((answer, score))
     }
 
-    /// The answer that the classifier names, if the rules have it and it may be given on the classifier's word. One
-    /// that states facts may not if the message has a word that no example of any answer has: "which models of
-    /// tesla are there" is not about us.
+    /// The answer that the classifier names, if the rules have it and it may be given on the classifier's word.
     pub fn foreseen(&self, name: &str, facts: &Facts<'_>) -> Option<&Answer> {
-        let mut room = String::new();
         let answer = self.answer(name)?;
-        let given =
-            !answer.states_facts() || self.fitting.knows_words(example::normal(facts.folded, &mut room));
-        given.then_some(answer)
+        let mut room = String::new();
+        self.may_be_taken_for(answer, example::normal(facts.folded, &mut room)).then_some(answer)
+    }
+
+    /// An answer that states facts is given for a message that no rule names only if each of its words stands in
+    /// some example: "which models of tesla are there" is not about us.
+    fn may_be_taken_for(&self, answer: &Answer, normal: &str) -> bool {
+        !answer.states_facts() || self.fitting.knows_words(normal)
     }
 
     /// The answer of that name.
