@@ -10,8 +10,9 @@ use minijinja::{Environment, UndefinedBehavior, Value, context};
 pub const LIVE_NAMES: [&str; 8] =
     ["now", "today", "model", "models", "upstream_up", "uptime", "version", "rules"];
 
-/// Those that are facts of the moment: who asks for them wants just that. A model's name is said in passing, too.
-const FACTS: [&str; 7] = ["now", "today", "models", "upstream_up", "uptime", "version", "rules"];
+/// Those that others have, too: who asks for a time or for models may mean Tokyo's or Tesla's. How this program is
+/// doing is said in passing.
+const FACTS: [&str; 4] = ["now", "today", "models", "version"];
 
 /// What the texts' names stand for at one moment.
 #[derive(Debug, Clone)]

@@ -184,25 +184,30 @@ impl Snapshot {
     /// how similar it is (0 to 1). `None` when that is too little or too close to another answer's.
     pub fn fitting<'s>(&'s self, facts: &Facts<'_>) -> Option<(&'s Answer, f32)> {
         let mut room = String::new();
-        let whole = example::normal(facts.folded, &mut room);
-        let forms = std::iter::successors(Some(whole), |form| self.matcher.fillers().strip(form));
-        let best = forms.filter_map(|form| self.fitting.best(form)).max_by(|a, b| a.1.total_cmp(&b.1));
-        let (answer, score) = best?;
+        let fits = |form| self.fitting.best(form).map(|(answer, score)| (answer, score, form));
+        let best = self.forms(facts, &mut room).filter_map(fits).max_by(|a, b| a.1.total_cmp(&b.1));
+        let (answer, score, form) = best?;
         let answer: &Answer = self.answers.get(answer as usize)?;
-        self.may_be_taken_for(answer, whole).then_some((answer, score))
+        self.may_be_taken_for(answer, form).then_some((answer, score))
     }
 
     /// The answer that the classifier names, if the rules have it and it may be given on the classifier's word.
     pub fn foreseen(&self, name: &str, facts: &Facts<'_>) -> Option<&Answer> {
         let answer = self.answer(name)?;
         let mut room = String::new();
-        self.may_be_taken_for(answer, example::normal(facts.folded, &mut room)).then_some(answer)
+        self.forms(facts, &mut room).any(|form| self.may_be_taken_for(answer, form)).then_some(answer)
+    }
+
+    /// The message in normal form, and again with one filler after the other taken off its ends.
+    fn forms<'r>(&self, facts: &Facts<'_>, room: &'r mut String) -> impl Iterator<Item = &'r str> {
+        let whole = example::normal(facts.folded, room);
+        std::iter::successors(Some(whole), |form| self.matcher.fillers().strip(form))
     }
 
     /// An answer that states facts is given for a message that no rule names only if each of its words stands in
     /// some example: "which models of tesla are there" is not about us.
-    fn may_be_taken_for(&self, answer: &Answer, normal: &str) -> bool {
-        !answer.states_facts() || self.fitting.knows_words(normal)
+    fn may_be_taken_for(&self, answer: &Answer, form: &str) -> bool {
+        !answer.states_facts() || self.fitting.knows_words(form)
     }
 
     /// The answer of that name.
