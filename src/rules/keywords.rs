@@ -1,15 +1,15 @@
-//! All keywords of all rules in one trie, over the folded text.
+//! All keywords of all rules in one Aho-Corasick automaton, over the folded text.
 //!
-//! A keyword begins where a word begins, so the trie is entered there alone, and only where the gate knows a
-//! keyword that begins alike. That costs a third of an Aho-Corasick automaton that reads every byte.
+//! A keyword begins where a word begins, so the automaton is entered there alone, and only where the gate knows a
+//! keyword that begins alike. That costs a third of one that reads every byte.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ops::{ControlFlow, Range};
 
-use yada::DoubleArray;
-use yada::builder::DoubleArrayBuilder;
-use yada::errors::YadaError;
+use aho_corasick::automaton::Automaton;
+use aho_corasick::nfa::contiguous;
+use aho_corasick::{Anchored, BuildError, MatchKind};
 
 use crate::text::fold;
 
@@ -29,7 +29,7 @@ pub(crate) struct Builder {
     by_keyword: HashMap<Box<str>, KeywordId>,
 }
 
-/// What the trie looks for: a keyword up to its first `*`, and the keywords that begin so.
+/// What the automaton looks for: a keyword up to its first `*`, and the keywords that begin so.
 #[derive(Debug)]
 struct Stem {
     text: Box<str>,
@@ -105,25 +105,23 @@ impl Builder {
         self.words[id as usize].covers = true;
     }
 
-    pub(crate) fn build(mut self) -> Result<Keywords, YadaError> {
+    pub(crate) fn build(self) -> Result<Keywords, BuildError> {
         let mut gate = Gate::new();
         self.stems.iter().for_each(|stem| gate.open_for(stem.text.as_bytes()));
-        self.stems.sort_unstable_by(|a, b| a.text.cmp(&b.text));
-        let keys: Vec<_> =
-            self.stems.iter().zip(0u32..).map(|(stem, at)| (stem.text.as_bytes(), at)).collect();
-        let trie = match keys.is_empty() {
-            true => None,
-            false => Some(DoubleArray::new(DoubleArrayBuilder::build(&keys)?)?),
-        };
-        Ok(Keywords { trie, gate, stems: self.stems, words: self.words })
+        // Overlapping hits need the standard kind. A contiguous NFA is built in one pass over the keywords
+        // and takes some bytes per letter.
+        let automaton = contiguous::NFA::builder()
+            .match_kind(MatchKind::Standard)
+            .prefilter(false)
+            .build(self.stems.iter().map(|stem| stem.text.as_bytes()))?;
+        Ok(Keywords { automaton, gate, stems: self.stems, words: self.words })
     }
 }
 
 /// The compiled keywords.
 #[derive(Debug)]
 pub(crate) struct Keywords {
-    /// Of stems, each to its index. `None`: there are none.
-    trie: Option<DoubleArray<Vec<u8>>>,
+    automaton: contiguous::NFA,
     gate: Gate,
     stems: Vec<Stem>,
     words: Vec<Word>,
@@ -150,19 +148,47 @@ impl Keywords {
         folded: &str,
         mut hit: impl FnMut(KeywordId, Range<usize>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        let Some(trie) = &self.trie else { return ControlFlow::Continue(()) };
         pieces(folded).try_for_each(|piece| {
             let base = piece.start;
             let text = &folded[piece];
             for_each_start(text, |start| {
                 let rest = &text.as_bytes()[start..];
-                if !self.gate.passes(rest) {
-                    return ControlFlow::Continue(());
+                match self.gate.passes(rest) {
+                    true => self.follow_from(folded, base + start, rest, &mut hit),
+                    false => ControlFlow::Continue(()),
                 }
-                let mut found = trie.common_prefix_search(rest);
-                found.try_for_each(|(stem, _)| self.stems[stem as usize].at(folded, base + start, &mut hit))
             })
         })
+    }
+
+    /// Calls `hit` with every keyword that begins at `start`, from where `rest` is looked at.
+    fn follow_from(
+        &self,
+        folded: &str,
+        start: usize,
+        rest: &[u8],
+        hit: &mut impl FnMut(KeywordId, Range<usize>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let Ok(mut state) = self.automaton.start_state(Anchored::Yes) else {
+            return ControlFlow::Continue(());
+        };
+        for (read, byte) in (1..).zip(rest) {
+            state = self.automaton.next_state(Anchored::Yes, state, *byte);
+            if self.automaton.is_dead(state) {
+                break;
+            }
+            if !self.automaton.is_match(state) {
+                continue;
+            }
+            for i in 0..self.automaton.match_len(state) {
+                let stem = &self.stems[self.automaton.match_pattern(state, i).as_usize()];
+                // A state also knows the stems that end here and began later: their own start finds them.
+                if stem.text.len() == read {
+                    stem.at(folded, start, hit)?;
+                }
+            }
+        }
+        ControlFlow::Continue(())
     }
 }
 
