@@ -51,23 +51,27 @@ fn fold_ascii(text: &str) -> String {
             same => same,
         };
     }
-    let mut out: Vec<u8> = Vec::with_capacity(folded.len() + 8);
+    // Whole words are written, of which only the beginning counts.
+    let mut out = vec![0; folded.len() + 8];
+    let mut end = 0;
     let mut rest = folded.trim_ascii();
-    while let Some(mut word) = swar::word(rest) {
+    let mut after_blank = 0;
+    while let (Some(mut word), Some(room)) =
+        (swar::word(rest), out.get_mut(end..).and_then(<[u8]>::first_chunk_mut))
+    {
         let blanks = swar::equal(word, b' ');
-        let after_blank = u64::from(out.last() == Some(&b' ')) << 7;
         let mut surplus = blanks & (blanks << 8 | after_blank);
-        let mut kept = 8;
+        after_blank = blanks >> 56;
+        end += 8 - surplus.count_ones() as usize;
         while surplus != 0 {
             let before = (1 << (8 * swar::first(surplus))) - 1;
             word = word & before | (word >> 8) & !before;
             surplus = surplus >> 8 & !before;
-            kept -= 1;
         }
-        out.extend_from_slice(&word.to_le_bytes());
-        out.truncate(out.len() - (8 - kept));
+        *room = word.to_le_bytes();
         rest = &rest[8..];
     }
+    out.truncate(end);
     for byte in rest {
         if *byte != b' ' || out.last() != Some(&b' ') {
             out.push(*byte);

@@ -283,39 +283,42 @@ impl<'b> Text<'b> {
 /// The characters that stand between a string's quotes. [`Cursor::string`] has checked its escapes; what can
 /// still be wrong are surrogates without their other half, and UTF-8.
 fn unescape(inner: &[u8]) -> Result<String, Unreadable> {
-    let mut out = Vec::with_capacity(inner.len() + 8);
-    let mut at = 0;
+    // Whole words are written, of which only the beginning counts.
+    let mut out = vec![0; inner.len() + 8];
+    let (mut at, mut end) = (0, 0);
     while at < inner.len() {
         let rest = &inner[at..];
-        let plain = match swar::word(rest) {
-            Some(word) => {
-                let plain = swar::first(swar::equal(word, b'\\'));
-                // Eight bytes at a time are quicker than so many of them.
-                out.extend_from_slice(&word.to_le_bytes());
-                out.truncate(out.len() - (8 - plain));
-                plain
+        let plain = match (swar::word(rest), out.get_mut(end..).and_then(<[u8]>::first_chunk_mut)) {
+            (Some(word), Some(room)) => {
+                *room = word.to_le_bytes();
+                swar::first(swar::equal(word, b'\\'))
             }
-            None => {
+            _ => {
                 let plain = rest.iter().position(|b| *b == b'\\').unwrap_or(rest.len());
-                out.extend_from_slice(&rest[..plain]);
+                out[end..end + plain].copy_from_slice(&rest[..plain]);
                 plain
             }
         };
-        at += plain;
-        if inner.get(at) != Some(&b'\\') {
+        (at, end) = (at + plain, end + plain);
+        if plain == 8 || inner.get(at) != Some(&b'\\') {
             continue;
         }
         let kind = inner.get(at + 1).ok_or(Unreadable)?;
         at += 2;
         match MEANINGS[usize::from(*kind)] {
             0 => {
+                // Six bytes or twelve become four at most.
                 let (c, length) = unicode_escape(&inner[at..]).ok_or(Unreadable)?;
-                out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+                end += c.encode_utf8(&mut out[end..]).len();
                 at += length;
             }
-            byte => out.push(byte),
+            byte => {
+                out[end] = byte;
+                end += 1;
+            }
         }
     }
+    out.truncate(end);
     String::from_utf8(out).map_err(|_| Unreadable)
 }
 
