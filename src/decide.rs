@@ -174,7 +174,7 @@ pub fn conclude<'s>(draft: Draft<'s>, verdict: Option<&Verdict>, ground: &Ground
     let rule = draft.rule.or_else(|| ground.snapshot.winner(ground.facts).filter(|_| draft.by == By::Hint));
     let named = rule.and_then(|rule| rule.answer.as_deref());
     let nearest = || ground.snapshot.fitting(ground.facts).map(|(answer, _)| answer);
-    let foreseen = || ground.snapshot.foreseen(&verdict?.answer.as_ref()?.0, ground.facts);
+    let foreseen = || ground.snapshot.foreseen(&verdict?.wish, ground.facts);
     let answer = named.or_else(nearest).or_else(foreseen);
     let Some(answer) = answer else { return decision(None, To::Upstream(upstream)) };
     match guard(ground, upstream) {
@@ -222,6 +222,7 @@ mod tests {
     use super::*;
     use crate::brain::vocabulary;
     use crate::dialect::Dialect;
+    use crate::intent::Wish;
     use crate::text;
 
     const RULES: &str = r#"
@@ -255,20 +256,18 @@ mod tests {
     const CONFIG: &str = "[upstream.big]\nurl = \"http://10.0.0.9:1\"\n\
                           [categories.coding]\nmodel = \"coder\"\nupstream = \"big\"\n";
 
-    /// What matters of a decision, in one line.
-    fn decide(
-        body: &str,
-        hint: Option<Category>,
-        scores: Option<[f32; 5]>,
+    /// Calls `judge` with the ground of this body, under these rules and answers.
+    fn on_ground<T>(
+        (rules, answers): (&str, &str),
         config: &str,
-        listed: bool,
-    ) -> String {
+        body: &str,
+        judge: impl FnOnce(Ground<'_>) -> T,
+    ) -> T {
         let dir = tempfile::tempdir().unwrap();
-        let (rules, answers) = RULES.split_once("[[answer]]").unwrap();
         std::fs::write(dir.path().join("a.toml"), rules).unwrap();
         std::fs::create_dir(dir.path().join("answers")).unwrap();
-        std::fs::write(dir.path().join("answers/a.toml"), format!("[[answer]]{answers}")).unwrap();
-        let config = Config::of_text(&format!("{CONFIG}{config}"));
+        std::fs::write(dir.path().join("answers/a.toml"), answers).unwrap();
+        let config = Config::of_text(config);
         let snapshot = Snapshot::load(dir.path(), &vocabulary(&config).borrow()).unwrap();
         let ask = Ask::parse(Dialect::Chat, body.as_bytes()).unwrap();
         let folded = text::fold(&ask.text);
@@ -282,39 +281,49 @@ mod tests {
             has: ask.has,
             language: text::language(&ask.text),
         };
-        let ground = Ground {
+        judge(Ground {
             snapshot: &snapshot,
             config: &config,
             ask: &ask,
             facts: &facts,
-            hint,
-            may_have: &|_| listed,
+            hint: None,
+            may_have: &|_| true,
             guards: Guards::default(),
-        };
-        let draft = draft(&ground);
-        let asked = wants_classifier(&draft, &ground);
-        let verdict = scores.filter(|_| asked).map(|scores| Verdict {
-            scores,
-            embedding: Vec::new(),
-            answer: None,
-            greeting_from: 0.9,
-            sure_from: 0.5,
-        });
-        let made = conclude(draft, verdict.as_ref(), &ground);
-        let to = match made.to {
-            To::Answer(answer, _) => format!("answer {}", answer.name),
-            To::Refusal(text) => format!("refusal {text}"),
-            To::Upstream(Forward { index, model }) => {
-                format!(
-                    "{}{}",
-                    config.upstreams[index].name,
-                    model.map_or(String::new(), |m| format!(" as {m}"))
-                )
-            }
-        };
-        let guard = made.guard.map_or(String::new(), |g| format!(" [{}]", g.name()));
-        let asked = if asked { ", asked" } else { "" };
-        format!("{} by {}{asked}: {to}{guard}", made.category, made.by.name())
+        })
+    }
+
+    fn verdict(scores: [f32; 5], wish: Wish) -> Verdict {
+        Verdict { scores, embedding: Vec::new(), wish, greeting_from: 0.9, sure_from: 0.5 }
+    }
+
+    /// What matters of a decision, in one line.
+    fn decide(
+        body: &str,
+        hint: Option<Category>,
+        scores: Option<[f32; 5]>,
+        config: &str,
+        listed: bool,
+    ) -> String {
+        let (rules, answers) = RULES.split_once("[[answer]]").unwrap();
+        let answers = format!("[[answer]]{answers}");
+        on_ground((rules, &answers), &format!("{CONFIG}{config}"), body, |ground| {
+            let ground = Ground { hint, may_have: &|_| listed, ..ground };
+            let draft = draft(&ground);
+            let asked = wants_classifier(&draft, &ground);
+            let verdict = scores.filter(|_| asked).map(|scores| verdict(scores, Wish::default()));
+            let made = conclude(draft, verdict.as_ref(), &ground);
+            let to = match made.to {
+                To::Answer(answer, _) => format!("answer {}", answer.name),
+                To::Refusal(text) => format!("refusal {text}"),
+                To::Upstream(Forward { index, model }) => {
+                    let model = model.map_or(String::new(), |m| format!(" as {m}"));
+                    format!("{}{model}", ground.config.upstreams[index].name)
+                }
+            };
+            let guard = made.guard.map_or(String::new(), |g| format!(" [{}]", g.name()));
+            let asked = if asked { ", asked" } else { "" };
+            format!("{} by {}{asked}: {to}{guard}", made.category, made.by.name())
+        })
     }
 
     fn say(text: &str) -> String {
@@ -379,54 +388,57 @@ mod tests {
         assert_eq!(classified(near, unsure), "general by default, asked: default");
     }
 
-    #[test]
-    fn an_answer_may_be_foreseen_by_the_verdict() {
-        let foreseen = |text: &str, answer: &str| {
-            let dir = tempfile::tempdir().unwrap();
-            std::fs::create_dir(dir.path().join("answers")).unwrap();
-            let answers = "[[answer]]\nname = \"thanks\"\nexamples = [\"thanks a lot\"]\nen = \"You are welcome.\"\n\
-                           [[answer]]\nname = \"models\"\nexamples = [\"which models are there\"]\nen = \"{{ models }}\"\n";
-            std::fs::write(dir.path().join("answers/a.toml"), answers).unwrap();
-            let config = Config::of_text("");
-            let snapshot = Snapshot::load(dir.path(), &vocabulary(&config).borrow()).unwrap();
-            let body = chat(text);
-            let ask = Ask::parse(Dialect::Chat, body.as_bytes()).unwrap();
-            let folded = text::fold(&ask.text);
-            let facts = Facts {
-                text: &ask.text,
-                folded: &folded,
-                words: text::count_words(&ask.text),
-                turns: ask.turns,
-                model: &ask.model,
-                family: ask.dialect.family(),
-                has: ask.has,
-                language: text::language(&ask.text),
-            };
-            let ground = Ground {
-                snapshot: &snapshot,
-                config: &config,
-                ask: &ask,
-                facts: &facts,
-                hint: None,
-                may_have: &|_| true,
-                guards: Guards::default(),
-            };
-            let verdict = Verdict {
-                scores: [0.95, 0.0, 0.0, 0.0, 0.05],
-                embedding: Vec::new(),
-                answer: Some((answer.into(), 0.9)),
-                greeting_from: 0.6,
-                sure_from: 0.3,
-            };
+    /// Which answer a greeting gets on the classifier's word alone.
+    fn foreseen(text: &str, wished: &[(&str, f32)]) -> String {
+        const ANSWERS: &str = r#"
+            [[answer]]
+            name = "thanks"
+            examples = ["thanks a lot"]
+            en = "You are welcome."
+            [[answer]]
+            name = "models"
+            examples = ["which models are there"]
+            en = "{{ models }}"
+            [[answer]]
+            name = "parting"
+            covers = ["thanks", "goodbye"]
+            en = "You are welcome, bye."
+            [[answer]]
+            name = "goodbye"
+            examples = ["bye"]
+            en = "Bye."
+        "#;
+        let wish = Wish {
+            answers: wished.iter().map(|(name, probability)| ((*name).into(), *probability)).collect(),
+            one_from: 0.7,
+            family_from: 0.8,
+        };
+        on_ground(("", ANSWERS), "", &chat(text), |ground| {
+            let verdict = verdict([0.95, 0.0, 0.0, 0.0, 0.05], wish);
             match conclude(draft(&ground), Some(&verdict), &ground).to {
                 To::Answer(answer, _) => answer.name.to_string(),
                 To::Refusal(_) | To::Upstream(_) => "upstream".to_owned(),
             }
-        };
-        assert_eq!(foreseen("ta very much indeed dear old chap", "thanks"), "thanks");
-        assert_eq!(foreseen("thanks are there models which lot", "models"), "models");
-        assert_eq!(foreseen("say how many kinds tesla sells", "models"), "upstream", "of somebody else");
-        assert_eq!(foreseen("ta very much indeed dear old chap", "nowhere"), "upstream", "no such answer");
+        })
+    }
+
+    #[test]
+    fn an_answer_may_be_foreseen_by_the_verdict() {
+        let text = "ta very much indeed dear old chap";
+        assert_eq!(foreseen(text, &[("thanks", 0.9)]), "thanks");
+        assert_eq!(foreseen(text, &[("thanks", 0.6)]), "upstream");
+        assert_eq!(foreseen(text, &[("nowhere", 0.9)]), "upstream", "no such answer");
+        assert_eq!(foreseen("thanks are there models which lot", &[("models", 0.9)]), "models");
+        let of_somebody_else = "say how many kinds tesla sells";
+        assert_eq!(foreseen(of_somebody_else, &[("models", 0.9)]), "upstream");
+    }
+
+    #[test]
+    fn an_answer_that_covers_several_is_given_where_it_is_not_clear_which() {
+        let text = "ta very much indeed dear old chap";
+        assert_eq!(foreseen(text, &[("thanks", 0.45), ("goodbye", 0.4)]), "parting");
+        assert_eq!(foreseen(text, &[("thanks", 0.45), ("models", 0.4)]), "upstream");
+        assert_eq!(foreseen(text, &[("thanks", 0.75), ("goodbye", 0.2)]), "thanks");
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub struct Answer {
     pub name: Arc<str>,
     /// As written: phrases that get this answer, and that may teach the classifier.
     pub examples: Vec<String>,
+    /// Names of the answers that it can stand for, where it is clear that one of them is asked for, but not which.
+    pub covers: Vec<Arc<str>>,
     /// Language code and texts, at least one, in the order of the file.
     pub(crate) texts: Vec<(String, Vec<Text>)>,
     pub(crate) templates: Templates,

@@ -62,7 +62,7 @@ pub fn run(settings: &Settings) -> Result<(), Failure> {
             label: verdict.confident().name(),
             probability: verdict.of(verdict.confident()),
             scores: Scores::from(&verdict),
-            answer: verdict.answer.as_ref().map(|(name, probability)| (&**name, *probability)),
+            answer: verdict.wish.one(),
             micros: clock.elapsed().as_micros(),
             text: &text,
         };

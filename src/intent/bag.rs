@@ -82,7 +82,7 @@ impl Bag {
         Ok(Verdict {
             scores: super::probabilities(&scores)?,
             embedding,
-            answer: None,
+            wish: super::Wish::default(),
             greeting_from: self.greeting_from,
             sure_from: self.sure_from,
         })

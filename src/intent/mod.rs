@@ -41,13 +41,36 @@ pub struct Verdict {
     pub scores: [f32; 5],
     /// The text as the model's last hidden vector; empty if the classifier has none.
     pub embedding: Vec<f32>,
-    /// For a greeting: the answer that it asks for by name, and how probable that is; if it is probable enough
-    /// and the classifier knows answers at all.
-    pub answer: Option<(Arc<str>, f32)>,
+    /// For a greeting: what it may ask for, if the classifier knows answers at all.
+    pub wish: Wish,
     /// A greeting counts as one from this probability on.
     pub greeting_from: f32,
     /// Any other label counts from this probability on.
     pub sure_from: f32,
+}
+
+/// Which answers a greeting may ask for.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Wish {
+    /// Answers by name with the probability that this is a greeting and asks for that one.
+    pub answers: Vec<(Arc<str>, f32)>,
+    /// An answer is named from this probability on.
+    pub one_from: f32,
+    /// Answers that one text can stand for are, from this sum of theirs on.
+    pub family_from: f32,
+}
+
+impl Wish {
+    /// The answer that it asks for, if one is probable enough.
+    pub fn one(&self) -> Option<(&str, f32)> {
+        let best = self.answers.iter().max_by(|a, b| a.1.total_cmp(&b.1))?;
+        (best.1 >= self.one_from).then_some((&best.0, best.1))
+    }
+
+    /// The probability that it asks for one of these.
+    pub fn any_of(&self, names: &[Arc<str>]) -> f32 {
+        self.answers.iter().filter(|(name, _)| names.contains(name)).map(|(_, probability)| probability).sum()
+    }
 }
 
 impl Verdict {
@@ -128,7 +151,7 @@ mod tests {
     use super::*;
 
     fn verdict(scores: [f32; 5]) -> Verdict {
-        Verdict { scores, embedding: Vec::new(), answer: None, greeting_from: 0.9, sure_from: 0.4 }
+        Verdict { scores, embedding: Vec::new(), wish: Wish::default(), greeting_from: 0.9, sure_from: 0.4 }
     }
 
     #[test]
@@ -137,6 +160,20 @@ mod tests {
         assert_eq!((sure.label(), sure.confident()), (Label::Greeting, Label::Greeting));
         let unsure = verdict([0.8, 0.0, 0.2, 0.0, 0.0]);
         assert_eq!((unsure.label(), unsure.confident()), (Label::Greeting, Label::General));
+    }
+
+    #[test]
+    fn one_answer_must_be_probable_and_several_together() {
+        let wish = |answers: &[(&str, f32)]| Wish {
+            answers: answers.iter().map(|(name, p)| ((*name).into(), *p)).collect(),
+            one_from: 0.7,
+            family_from: 0.8,
+        };
+        assert_eq!(wish(&[("thanks", 0.2), ("goodbye", 0.75)]).one(), Some(("goodbye", 0.75)));
+        let torn = wish(&[("thanks", 0.5), ("goodbye", 0.25), ("time", 0.125)]);
+        assert_eq!(torn.one(), None);
+        assert_eq!(torn.any_of(&["goodbye".into(), "thanks".into(), "praise".into()]), 0.75);
+        assert_eq!(Wish::default().one(), None);
     }
 
     #[test]

@@ -279,7 +279,7 @@ mod tests {
             Ok(Verdict {
                 scores: [0.0, 0.0, 1.0, 0.0, 0.0],
                 embedding: Vec::new(),
-                answer: None,
+                wish: crate::intent::Wish::default(),
                 greeting_from: 0.9,
                 sure_from: 0.0,
             })

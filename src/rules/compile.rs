@@ -134,6 +134,9 @@ impl Compiler<'_> {
             }
             answers.push(Arc::new(answer));
         }
+        for given in &raw.answers {
+            given.covers.iter().for_each(|covered| drop(self.answer(given.source, covered, raw, &answers)));
+        }
         answers
     }
 

@@ -15,6 +15,7 @@ use crate::answers::{Answer, example};
 use crate::ask::Has;
 use crate::category::Category;
 use crate::dialect::Family;
+use crate::intent::Wish;
 use crate::problem::Problem;
 use crate::text::Language;
 use conditions::Conditions;
@@ -191,9 +192,19 @@ impl Snapshot {
         self.may_be_taken_for(answer, form).then_some((answer, score))
     }
 
-    /// The answer that the classifier names, if the rules have it and it may be given on the classifier's word.
-    pub fn foreseen(&self, name: &str, facts: &Facts<'_>) -> Option<&Answer> {
-        let answer = self.answer(name)?;
+    /// The answer that the classifier names, or the one that stands for several of which it cannot say which; if
+    /// the rules have it and it may be given on the classifier's word.
+    pub fn foreseen(&self, wish: &Wish, facts: &Facts<'_>) -> Option<&Answer> {
+        let one = wish.one().and_then(|(name, _)| self.answer(name));
+        let answer = match one {
+            Some(one) => one,
+            None => {
+                let families = self.answers.iter().filter(|answer| !answer.covers.is_empty());
+                let likely = families.map(|answer| (answer, wish.any_of(&answer.covers)));
+                let best = likely.max_by(|a, b| a.1.total_cmp(&b.1));
+                best.filter(|(_, sum)| *sum >= wish.family_from)?.0
+            }
+        };
         let mut room = String::new();
         self.forms(facts, &mut room).any(|form| self.may_be_taken_for(answer, form)).then_some(answer)
     }
