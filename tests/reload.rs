@@ -153,6 +153,23 @@ fn answers_reload_the_same_way() {
 }
 
 #[test]
+fn taught_phrases_reload_the_same_way() {
+    let upstream = Upstream::start();
+    let running = Options::before(&upstream).start();
+    let text = "hand me the leftovers of the ginger ledger";
+    assert_eq!(running.chat(text).category(), "general");
+    let dir = running.rules_dir().join("examples");
+    fs::create_dir(&dir).unwrap();
+    written(&dir.join("own.tsv"), &format!("data_question\t{text}\n"));
+    let took = until(&running, text, "data_question");
+    written(&dir.join("own.tsv"), &format!("coding\t{text}\n"));
+    let took = took.max(until(&running, text, "coding"));
+    assert!(took < SOON, "{took:?}");
+    fs::remove_file(dir.join("own.tsv")).unwrap();
+    until(&running, text, "general");
+}
+
+#[test]
 fn files_that_come_and_go_count() {
     let upstream = Upstream::start();
     let running = Options::before(&upstream).start();

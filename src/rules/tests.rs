@@ -248,3 +248,43 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn an_answer_covers_only_answers_that_there_are() {
+    let file = |covers: &str| {
+        format!(
+            "[[answer]]\nname = 'both'\ncovers = ['{covers}']\nen = 'x'\n\
+             [[answer]]\nname = 'bye'\nexamples = ['bye']\nen = 'y'\n"
+        )
+    };
+    assert!(load(&[("answers/a.toml", &file("bye"))]).is_ok());
+    let problems = load(&[("answers/a.toml", &file("by"))]).unwrap_err();
+    assert_eq!((problems.len(), problems[0].line), (1, 3), "{problems:?}");
+    assert!(problems[0].message.contains("unknown answer: \"by\""), "{problems:?}");
+}
+
+proptest::proptest! {
+    /// Looking for no more keywords once the best rule is settled changes no winner.
+    #[test]
+    fn the_winner_is_the_best_of_all_that_match(
+        rules in proptest::collection::vec((0i32..4, "[abc]", "[abc]{0,1}", "[abc]{0,1}", 0usize..3), 1..6),
+        text in "[abcd ]{0,12}",
+    ) {
+        let mut file = String::new();
+        for (at, (priority, any, all, none, words)) in rules.iter().enumerate() {
+            writeln!(file, "[[rule]]\nname = 'r{at}'\ncategory = 'coding'\npriority = {priority}").unwrap();
+            writeln!(file, "any = ['{any}']").unwrap();
+            for (key, word) in [("all", all), ("none", none)].iter().filter(|(_, word)| !word.is_empty()) {
+                writeln!(file, "{key} = ['{word}']").unwrap();
+            }
+            if *words > 0 {
+                writeln!(file, "words = '{words}..'").unwrap();
+            }
+        }
+        let snapshot = load(&[("a.toml", &file)]).unwrap();
+        with_facts(&text, |facts| {
+            let best = snapshot.matches(&facts).first().map(|found| found.rule.name.clone());
+            assert_eq!(snapshot.winner(&facts).map(|rule| rule.name.clone()), best, "{file}");
+        });
+    }
+}
