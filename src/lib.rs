@@ -27,6 +27,7 @@ pub mod commands;
 pub mod config;
 pub mod decide;
 pub mod dialect;
+pub mod experiment;
 pub mod explain;
 pub mod intent;
 pub mod log;
