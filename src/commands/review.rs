@@ -156,9 +156,11 @@ impl std::fmt::Display for Shown<'_> {
             write!(f, "{} {label} {score:.2}", if i == 0 { "; classifier:" } else { "," })?;
         }
         // A prompt is a stranger's text: it must not speak to the terminal.
-        let plain = |c: char| if c.is_control() && c != '\n' { '\u{fffd}' } else { c };
-        let text: String = past.text.chars().map(plain).collect();
-        text.lines().try_for_each(|line| write!(f, "\n  | {line}"))
+        let plain = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+        past.text.lines().try_for_each(|line| {
+            f.write_str("\n  | ")?;
+            line.chars().try_for_each(|c| write!(f, "{}", plain(c)))
+        })
     }
 }
 

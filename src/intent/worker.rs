@@ -238,12 +238,16 @@ impl Worker {
                 tracing::warn!("classifier: {error}");
             }
             let failed = answer.is_err();
+            if !failed {
+                // Before the answer is out: who hears it finds the classifier idle.
+                self.shared.busy_since.store(0, Ordering::Relaxed);
+            }
             let _ = job.reply.send(answer);
             if failed {
                 self.shared.mark_busy();
                 self.check_with_canary();
+                self.shared.busy_since.store(0, Ordering::Relaxed);
             }
-            self.shared.busy_since.store(0, Ordering::Relaxed);
         }
     }
 
