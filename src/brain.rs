@@ -1,6 +1,8 @@
 //! What every part of a running brainstem shares, and the decision as it happens: look, draft, perhaps ask,
 //! conclude.
 
+mod consult;
+
 use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
@@ -8,17 +10,18 @@ use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 
+pub use self::consult::Consulted;
+
 use crate::ask::{Ask, Guards};
-use crate::category::Category;
 use crate::config::{Config, Mode};
 use crate::decide::{self, Decision, Ground};
 use crate::decisions::{Decisions, Entry};
 use crate::experiment::{self, Arm};
+use crate::intent::Classifier;
 use crate::intent::worker::{Health, Intent, Load, Manners, Outcome};
-use crate::intent::{Classifier, Verdict};
 #[cfg(feature = "mlx")]
 use crate::intent::{bag::Bag, blend::Blend};
-use crate::metrics::{Metrics, seconds};
+use crate::metrics::Metrics;
 use crate::problem::Problem;
 use crate::rules::{Facts, Reload, Snapshot, VocabularyBuf};
 use crate::text;
@@ -43,21 +46,6 @@ pub struct Brain {
     pub metrics: Arc<Metrics>,
     /// When it was made.
     pub started: Instant,
-}
-
-/// What the classifier had to do with a decision.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Consulted {
-    /// The ask was none of its business.
-    No,
-    /// Its mode is off.
-    Off,
-    /// Asked in passing: its word changes nothing.
-    Shadow,
-    /// Not asked: the ask is in the experiment's arm `rules`.
-    Arm,
-    /// Asked, and this came of it, after that long.
-    Asked(Outcome, Duration),
 }
 
 /// Everything around an ask's body that a decision needs.
@@ -168,53 +156,6 @@ impl Brain {
         }
         done
     }
-
-    /// Asks the classifier as its mode and the ask's arm say, counts it, and logs the older system's line.
-    async fn consult(&self, from: Category, text: &str, words: usize, arm: Option<Arm>) -> Consulted {
-        let Some(intent) = self.intent.as_ref() else { return Consulted::Off };
-        let in_shadow = match arm {
-            Some(Arm::Rules) => self.config.experiment.is_some_and(|experiment| experiment.shadow),
-            Some(Arm::Classifier) => false,
-            None => self.config.classifier.mode == Mode::Shadow,
-        };
-        match arm {
-            _ if in_shadow => return Consulted::Shadow,
-            Some(Arm::Rules) => return Consulted::Arm,
-            Some(Arm::Classifier) | None => {}
-        }
-        let clock = Instant::now();
-        let outcome = intent.ask(text).await;
-        let waited = clock.elapsed();
-        record(&self.metrics, self.arm_of(arm), from, &outcome, words, waited);
-        Consulted::Asked(outcome, waited)
-    }
-
-    /// Asks beside the request, which goes on; the decision is logged when the classifier has spoken.
-    fn ask_in_passing(
-        &self,
-        from: Category,
-        text: &str,
-        words: usize,
-        arm: Option<Arm>,
-        logged: Option<(Arc<Decisions>, Box<Entry>)>,
-    ) {
-        let Some(intent) = self.intent.clone() else { return };
-        let (metrics, text, name) = (self.metrics.clone(), text.to_owned(), self.arm_of(arm));
-        tokio::spawn(async move {
-            let clock = Instant::now();
-            let outcome = match arm {
-                // Others wait for the classifier.
-                Some(_) => intent.ask_in_passing(&text).await,
-                None => intent.ask(&text).await,
-            };
-            let waited = clock.elapsed();
-            record(&metrics, name, from, &outcome, words, waited);
-            if let Some((log, mut entry)) = logged {
-                entry.heard(from, &outcome, waited, false);
-                log.write(entry);
-            }
-        });
-    }
 }
 
 /// What `act` may look at besides the decision.
@@ -232,24 +173,6 @@ pub struct Sight<'a> {
     pub arm: Option<Arm>,
     /// How long it took.
     pub stages: Stages,
-}
-
-fn record(metrics: &Metrics, arm: &str, from: Category, outcome: &Outcome, words: usize, waited: Duration) {
-    let to = match outcome {
-        Outcome::Verdict(verdict) => Verdict::confident(verdict).category(),
-        _ => from,
-    };
-    metrics.classifier_requests.with_label_values(&[outcome.name(from)]).inc();
-    if matches!(outcome, Outcome::Busy | Outcome::Open) {
-        return;
-    }
-    metrics.classifier_seconds.observe(seconds(waited));
-    if to != from {
-        metrics.category_changes.with_label_values(&[from.name(), to.name()]).inc();
-        metrics.arm_category_changes.with_label_values(&[arm, from.name(), to.name()]).inc();
-    }
-    // The older system's own line, to the letter: `brainstem measure --parse-logs` and its scripts read it.
-    tracing::info!("[MLX_LIGHT_CLASSIFY] {from} -> {to} goal_len={words} duration_ms={}", waited.as_millis());
 }
 
 impl Brain {
@@ -307,18 +230,6 @@ impl Brain {
                 }
                 self.complaints.store(Arc::new(problems.clone()));
             }
-        }
-    }
-
-    /// The arm of the comparison, as in metrics: the ask's own while an experiment runs, else what the
-    /// classifier's mode makes of all asks.
-    pub fn arm_of(&self, own: Option<Arm>) -> &'static str {
-        match self.config.classifier.mode {
-            _ if own.is_some() => own.map_or("none", Arm::name),
-            _ if self.config.experiment.is_some() => "none",
-            Mode::On => "classifier",
-            Mode::Shadow => "shadow",
-            Mode::Off => "rules",
         }
     }
 }

@@ -10,7 +10,7 @@ use std::process::{Output, Stdio};
 use serde_json::Value;
 use support::asks::{self, Surface};
 use support::running::brainstem;
-use support::{DEADLINE, Options, Reply, Running, Upstream, eventually};
+use support::{DEADLINE, Options, Reply, Request, Running, Upstream, eventually};
 
 /// Asks that no rule knows and that the classifier takes for code.
 const CODING: [&str; 12] = [
@@ -156,9 +156,10 @@ fn a_line_tells_the_decision_and_no_text() {
     for text in texts {
         running.send(&asks::chat("llama3.2", text).header("x-request-id", "abc-1"));
     }
-    // Neither is decided here, so neither is logged.
+    // Nothing is decided about the one, and nobody asked the other.
     running.send(&asks::chat("llama3.2", "hello").header("x-brainstem-bypass", "1"));
-    running.admin("/rules");
+    let body = Surface::Chat.body("llama3.2", "hello");
+    assert_eq!(support::send(running.admin, &Request::json("/explain", &body)).status, 200);
     let lines = logged(&running, 3);
     let file = log_of(&running);
     assert!(!std::fs::read_to_string(&file).unwrap().contains("xylophone"));

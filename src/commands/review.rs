@@ -52,9 +52,14 @@ impl Review {
         }
         let mut labels = Labels::beside(&file)?;
         let all = log.decisions.len();
-        let open: Vec<Past> = log.decisions.into_iter().filter(|past| !labels.know(&past.text)).collect();
-        if log.unreadable > 0 {
-            eprintln!("note: {} lines are none of a log of decisions", log.unreadable);
+        let known = labels.texts();
+        let open: Vec<Past> = log.decisions.into_iter().filter(|past| !known.contains(&*past.text)).collect();
+        for (count, what) in
+            [(log.unreadable, "are none of a log of decisions"), (log.without_text, "have no text")]
+        {
+            if count > 0 {
+                eprintln!("note: {count} lines {what}");
+            }
         }
         let (input, mut out) = (std::io::stdin().lock(), std::io::stdout().lock());
         let said = match walk(&open, &mut labels, input, &mut out) {

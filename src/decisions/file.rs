@@ -113,6 +113,10 @@ pub(super) fn private() -> OpenOptions {
 
 /// A file to append to, and its size. A line that was cut off (a full disk, a crash) is ended first.
 fn open_at_its_end(path: &Path) -> io::Result<(File, u64)> {
+    // A pipe or a device has no end to look at, and its permissions are not ours to change.
+    if std::fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "no regular file"));
+    }
     let mut file = private().read(true).append(true).open(path)?;
     // One that was there already may be open to others.
     file.set_permissions(Permissions::from_mode(OWNER_ONLY))?;
@@ -194,6 +198,27 @@ mod tests {
         assert_eq!(mode(&path), 0o600);
         Rotating::open(&path, 8, 1).unwrap().write(b"next\n").unwrap();
         assert_eq!((mode(&path), mode(&numbered(&path, 1))), (0o600, 0o600));
+    }
+
+    #[test]
+    fn only_a_regular_file_will_do() {
+        for other in ["/dev/null", "/"] {
+            assert_eq!(Rotating::open(Path::new(other), 8, 1).unwrap_err().to_string(), "no regular file");
+        }
+    }
+
+    #[test]
+    fn an_error_is_not_for_good() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("away/d");
+        std::fs::create_dir(dir.path().join("away")).unwrap();
+        let mut file = Rotating::open(&path, 8, 1).unwrap();
+        file.write(b"before\n").unwrap();
+        std::fs::remove_dir_all(dir.path().join("away")).unwrap();
+        assert!(file.write(b"lost\n").is_err());
+        std::fs::create_dir(dir.path().join("away")).unwrap();
+        file.write(b"after\n").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "after\n");
     }
 
     #[test]

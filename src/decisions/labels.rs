@@ -1,7 +1,7 @@
 //! What people said of decisions: `FILE.labels` beside the log FILE, one JSON line for each text. It has the texts
 //! itself, so that the log may turn over.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -58,9 +58,9 @@ impl Labels {
         &self.path
     }
 
-    /// Whether somebody has said what that text is.
-    pub fn know(&self, text: &str) -> bool {
-        self.said.iter().any(|said| said.text == text)
+    /// The texts that somebody has said a word on.
+    pub fn texts(&self) -> HashSet<&str> {
+        self.said.iter().map(|said| &*said.text).collect()
     }
 
     /// Takes a word and writes it.
@@ -197,7 +197,7 @@ mod tests {
         labels.add(&past("a slip"), Label::General).unwrap();
         labels.take_back("a slip").unwrap();
         let again = Labels::beside(&log).unwrap();
-        assert!(again.know("two\nlines") && !again.know("a slip"));
+        assert_eq!(again.texts(), HashSet::from(["two\nlines"]));
         assert_eq!(std::fs::metadata(again.path()).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(pairs(&labelled(&log).unwrap()), [("coding", "two\nlines")], "the log itself may be gone");
         let names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
