@@ -168,7 +168,7 @@ impl Admin {
                 return plain(StatusCode::PAYLOAD_TOO_LARGE, "a body to explain may have 4 MiB");
             }
         }
-        let around = Around { hint: hint.as_deref(), guards: Guards::default() };
+        let around = Around { hint: hint.as_deref(), guards: Guards::default(), id: None };
         match explain::explain(&self.brain, dialect, &body, around).await {
             Ok(explanation) => json(&explanation),
             Err(error) => plain(StatusCode::BAD_REQUEST, &format!("{error}; it would be forwarded unread")),

@@ -1,6 +1,8 @@
 //! What every part of a running brainstem shares, and the decision as it happens: look, draft, perhaps ask,
 //! conclude.
 
+mod consult;
+
 use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
@@ -8,15 +10,18 @@ use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 
+pub use self::consult::Consulted;
+
 use crate::ask::{Ask, Guards};
-use crate::category::Category;
 use crate::config::{Config, Mode};
-use crate::decide::{self, Decision, Draft, Ground};
+use crate::decide::{self, Decision, Ground};
+use crate::decisions::{Decisions, Entry};
+use crate::experiment::{self, Arm};
+use crate::intent::Classifier;
 use crate::intent::worker::{Health, Intent, Load, Manners, Outcome};
-use crate::intent::{Classifier, Verdict};
 #[cfg(feature = "mlx")]
 use crate::intent::{bag::Bag, blend::Blend};
-use crate::metrics::{Metrics, seconds};
+use crate::metrics::Metrics;
 use crate::problem::Problem;
 use crate::rules::{Facts, Reload, Snapshot, VocabularyBuf};
 use crate::text;
@@ -35,23 +40,12 @@ pub struct Brain {
     pub intent: Option<Arc<Intent>>,
     /// In the config's order; empty in commands that start no proxy.
     pub upstreams: Vec<Upstream>,
+    /// The log of decisions, in a proxy that keeps one.
+    pub decisions: Option<Arc<Decisions>>,
     /// Of this process.
     pub metrics: Arc<Metrics>,
     /// When it was made.
     pub started: Instant,
-}
-
-/// What the classifier had to do with a decision.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Consulted {
-    /// The ask was none of its business.
-    No,
-    /// Its mode is off.
-    Off,
-    /// Asked in passing: its word changes nothing.
-    Shadow,
-    /// Asked, and this came of it, after that long.
-    Asked(Outcome, Duration),
 }
 
 /// Everything around an ask's body that a decision needs.
@@ -61,6 +55,8 @@ pub struct Around<'a> {
     pub hint: Option<&'a str>,
     /// What the request's headers say against a local answer.
     pub guards: Guards,
+    /// The id under which the decision is logged, if decisions are; without one it never is.
+    pub id: Option<&'a str>,
 }
 
 /// Microseconds of each stage, for `explain`.
@@ -130,8 +126,10 @@ impl Brain {
         let clock = Instant::now();
         let draft = decide::draft(&ground);
         stages.rules = clock.elapsed();
+        let from = draft.category;
+        let arm = self.config.experiment.map(|experiment| experiment.arm(experiment::hash(ask)));
         let consulted = if decide::wants_classifier(&draft, &ground) {
-            self.consult(&draft, &ask.text, facts.words).await
+            self.consult(from, &ask.text, facts.words, arm).await
         } else {
             Consulted::No
         };
@@ -145,28 +143,18 @@ impl Brain {
         };
         let decision = decide::conclude(draft, verdict, &ground);
         stages.route = clock.elapsed();
-        act(&Sight { snapshot: &snapshot, ask, facts: &facts, consulted: &consulted, stages }, &decision)
-    }
-
-    /// Asks the classifier as its mode says, counts it, and logs the older system's line.
-    async fn consult(&self, draft: &Draft<'_>, text: &str, words: usize) -> Consulted {
-        let Some(intent) = self.intent.clone() else { return Consulted::Off };
-        let from = draft.category;
-        let metrics = self.metrics.clone();
-        if self.config.classifier.mode == Mode::Shadow {
-            let text = text.to_owned();
-            tokio::spawn(async move {
-                let clock = Instant::now();
-                let outcome = intent.ask(&text).await;
-                record(&metrics, from, &outcome, words, clock.elapsed());
+        let sight = Sight { snapshot: &snapshot, ask, facts: &facts, consulted: &consulted, arm, stages };
+        let done = act(&sight, &decision);
+        let logged =
+            self.decisions.as_ref().zip(around.id).map(|(log, id)| {
+                (log.clone(), Box::new(Entry::of(&sight, &decision, from, id, log.with_text)))
             });
-            return Consulted::Shadow;
+        if consulted == Consulted::Shadow {
+            self.ask_in_passing(from, &ask.text, facts.words, arm, logged);
+        } else if let Some((log, entry)) = logged {
+            log.write(entry);
         }
-        let clock = Instant::now();
-        let outcome = intent.ask(text).await;
-        let waited = clock.elapsed();
-        record(&metrics, from, &outcome, words, waited);
-        Consulted::Asked(outcome, waited)
+        done
     }
 }
 
@@ -181,33 +169,10 @@ pub struct Sight<'a> {
     pub facts: &'a Facts<'a>,
     /// What the classifier had to do with it.
     pub consulted: &'a Consulted,
+    /// The ask's arm, while an experiment runs.
+    pub arm: Option<Arm>,
     /// How long it took.
     pub stages: Stages,
-}
-
-fn record(metrics: &Metrics, from: Category, outcome: &Outcome, words: usize, waited: Duration) {
-    let to = match outcome {
-        Outcome::Verdict(verdict) => Verdict::confident(verdict).category(),
-        _ => from,
-    };
-    let name = match outcome {
-        Outcome::Verdict(_) if to != from => "changed",
-        Outcome::Verdict(_) => "kept",
-        Outcome::Timeout => "timeout",
-        Outcome::Busy => "busy",
-        Outcome::Error => "error",
-        Outcome::Open => "open",
-    };
-    metrics.classifier_requests.with_label_values(&[name]).inc();
-    if matches!(outcome, Outcome::Busy | Outcome::Open) {
-        return;
-    }
-    metrics.classifier_seconds.observe(seconds(waited));
-    if to != from {
-        metrics.category_changes.with_label_values(&[from.name(), to.name()]).inc();
-    }
-    // The older system's own line, to the letter: `brainstem measure --parse-logs` and its scripts read it.
-    tracing::info!("[MLX_LIGHT_CLASSIFY] {from} -> {to} goal_len={words} duration_ms={}", waited.as_millis());
 }
 
 impl Brain {
@@ -228,7 +193,16 @@ impl Brain {
         let upstreams = upstreams.map_err(|e| whole("upstream", format!("no thread to watch it: {e}")))?;
         let intent = start_intent(&config, &metrics)
             .map_err(|e| whole("classifier", format!("no thread for it: {e}")))?;
+        let decisions = match (&config.log.decisions, with_upstreams) {
+            (Some(log), true) => {
+                let started = Decisions::start(log, &metrics.decision_log_lines);
+                let named = |e| whole("log.decisions", format!("{}: {e}", log.file.display()));
+                Some(Arc::new(started.map_err(named)?))
+            }
+            _ => None,
+        };
         Ok(Self {
+            decisions,
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
             complaints: Arc::default(),
             intent,
@@ -256,15 +230,6 @@ impl Brain {
                 }
                 self.complaints.store(Arc::new(problems.clone()));
             }
-        }
-    }
-
-    /// Which arm of the comparison this process's asks belong to.
-    pub fn arm(&self) -> &'static str {
-        match self.config.classifier.mode {
-            Mode::On => "classifier",
-            Mode::Shadow => "shadow",
-            Mode::Off => "rules",
         }
     }
 }

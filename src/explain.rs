@@ -7,6 +7,7 @@ use crate::brain::{Around, Brain, Consulted, Sight};
 use crate::commands::classify::Scores;
 use crate::decide::{self, By, Decision, Forward, To};
 use crate::dialect::Dialect;
+use crate::experiment::Arm;
 use crate::intent::worker::{Health, Outcome};
 use crate::proxy::say;
 use crate::rules::Rule;
@@ -46,6 +47,9 @@ pub struct Explanation {
     pub route: &'static str,
     /// The guard that kept it from being answered here.
     pub guard: Option<&'static str>,
+    /// Its arm, while an experiment runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arm: Option<&'static str>,
     /// The answer that it gets.
     pub answer: Option<String>,
     /// That answer's words.
@@ -184,6 +188,7 @@ fn lay_open(
         rule: decision.rule.map(|rule| rule.name.to_string()),
         route: decision.route().name(),
         guard: decision.guard.map(Guard::name),
+        arm: sight.arm.map(Arm::name),
         answer,
         reply,
         upstream,
@@ -205,6 +210,7 @@ fn classifier(brain: &Brain, sight: &Sight<'_>, decision: &Decision<'_>) -> Clas
     match sight.consulted {
         Consulted::No => not(why_not(sight, decision)),
         Consulted::Off => not("classifier.mode is off".into()),
+        Consulted::Arm => not("the experiment's arm `rules` goes without it".into()),
         Consulted::Shadow => {
             ClassifierSeen { asked: true, ..not("shadow: asked and counted, not heeded".into()) }
         }

@@ -12,7 +12,7 @@
 //! | the classifier is asked, if nobody knows and the message has 5 to 25 words | [`intent`] |
 //! | [`decide`] turns all of that into a decision; [`brain`] is where it happens | [`decide`], [`brain`] |
 //! | an [`answers`] text is written in the caller's dialect, or the bytes go on to Ollama | [`answers`], [`dialect`], [`proxy`] |
-//! | everything is counted | [`metrics`] |
+//! | everything is counted, by [`experiment`] arm if there is one, and perhaps logged | [`metrics`], [`decisions`] |
 //!
 //! Around it: [`config`] (typed → checked), [`upstream`] (what is known of the servers), [`admin`] (the
 //! operator's address), [`explain`] (a decision laid open), [`commands`] and [`cli`] (the binary).
@@ -26,7 +26,9 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod decide;
+pub mod decisions;
 pub mod dialect;
+pub mod experiment;
 pub mod explain;
 pub mod intent;
 pub mod log;

@@ -27,6 +27,12 @@ pub struct Metrics {
     pub requests: IntCounterVec,
     /// `category_changes_total{from,to}`
     pub category_changes: IntCounterVec,
+    /// `arm_requests_total{arm,category,route}`
+    pub arm_requests: IntCounterVec,
+    /// `arm_category_changes_total{arm,from,to}`
+    pub arm_category_changes: IntCounterVec,
+    /// `decision_log_lines_total{result}`
+    pub decision_log_lines: IntCounterVec,
     /// `classifier_requests_total{outcome}`
     pub classifier_requests: IntCounterVec,
     /// `classifier_seconds`
@@ -89,6 +95,24 @@ impl Metrics {
                 "Asks whose category the classifier changed (in shadow mode: would have).",
                 &["from", "to"],
             )?,
+            arm_requests: counters(
+                &r,
+                "arm_requests_total",
+                "Decided asks by arm, while an experiment runs.",
+                &["arm", "category", "route"],
+            )?,
+            arm_category_changes: counters(
+                &r,
+                "arm_category_changes_total",
+                "category_changes_total by arm; only those of the arm classifier were made.",
+                &["arm", "from", "to"],
+            )?,
+            decision_log_lines: counters(
+                &r,
+                "decision_log_lines_total",
+                "Lines of the log of decisions.",
+                &["result"],
+            )?,
             classifier_requests: counters(
                 &r,
                 "classifier_requests_total",
@@ -146,6 +170,9 @@ impl Metrics {
         }
         for result in ["ok", "refused"] {
             self.rules_reloads.with_label_values(&[result]);
+        }
+        for result in ["written", "dropped", "failed"] {
+            self.decision_log_lines.with_label_values(&[result]);
         }
         for kind in ["active", "cache", "peak"] {
             self.light_memory.with_label_values(&[kind]);

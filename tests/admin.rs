@@ -11,9 +11,11 @@ use support::upstream::reply;
 use support::{Options, Request, Running, Step, Upstream, eventually, send};
 
 /// Every metric that dashboards may rely on, and its type.
-const PROMISED: [(&str, &str); 18] = [
+const PROMISED: [(&str, &str); 20] = [
     ("requests_total", "counter"),
     ("category_changes_total", "counter"),
+    ("arm_category_changes_total", "counter"),
+    ("decision_log_lines_total", "counter"),
     ("classifier_requests_total", "counter"),
     ("classifier_seconds", "histogram"),
     ("request_seconds", "histogram"),

@@ -9,12 +9,13 @@ use clap::Args;
 use serde::Serialize;
 
 use super::explain::chat_body;
-use super::{Failure, classifier_settled, offline_brain, runtime, say};
+use super::{Failure, classifier_settled, offline_brain_of, runtime, say};
 use crate::ask::Ask;
 use crate::brain::{Around, Brain};
 use crate::category::{Category, Label};
 use crate::cli::Settings;
-use crate::config::Route;
+use crate::config::{Config, Route};
+use crate::decisions::labels;
 use crate::dialect::Dialect;
 use crate::intent::labelled::{self, Labelled};
 use crate::intent::worker::Health;
@@ -23,8 +24,11 @@ use crate::intent::worker::Health;
 #[derive(Debug, Args)]
 pub struct Eval {
     /// Lines of label<TAB>text[<TAB>source]
-    #[arg(value_name = "FILE.tsv")]
-    file: PathBuf,
+    #[arg(value_name = "FILE.tsv", required_unless_present = "log")]
+    file: Option<PathBuf>,
+    /// What people said of a log of decisions (`brainstem review`)
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
     /// One JSON object instead of tables
     #[arg(long)]
     json: bool,
@@ -90,8 +94,15 @@ impl Eval {
     /// # Errors
     /// If the file, config or rules are wrong.
     pub fn run(&self, settings: &Settings) -> Result<(), Failure> {
-        let lines = labelled::read(&self.file)?;
-        let brain = offline_brain(settings)?;
+        let mut lines = Vec::new();
+        if let Some(file) = &self.file {
+            lines.append(&mut labelled::read(file)?);
+        }
+        if let Some(log) = &self.log {
+            lines.append(&mut labels::labelled(log)?);
+        }
+        // Every line is judged with the classifier, whatever arm its request would fall into.
+        let brain = offline_brain_of(Config { experiment: None, ..settings.load()? })?;
         let judged = runtime()?.block_on(async {
             if let Health::Down(why) = classifier_settled(&brain).await {
                 eprintln!("note: no classifier: {why}");

@@ -75,7 +75,7 @@ impl Explain {
         };
         let explanation = runtime()?.block_on(async {
             classifier_settled(&brain).await;
-            let around = Around { hint: self.hint.as_deref(), guards: Guards::default() };
+            let around = Around { hint: self.hint.as_deref(), guards: Guards::default(), id: None };
             explain::explain(&brain, dialect, &body, around).await
         });
         let explanation =
@@ -128,6 +128,9 @@ impl std::fmt::Display for Told<'_> {
         match (e.route, &e.guard) {
             (_, Some(guard)) => writeln!(f, "route       upstream (guard: {guard})")?,
             (route, None) => writeln!(f, "route       {route}")?,
+        }
+        if let Some(arm) = e.arm {
+            writeln!(f, "arm         {arm} (experiment)")?;
         }
         if let Some(answer) = &e.answer {
             writeln!(f, "answer      {answer}")?;

@@ -5,6 +5,7 @@ pub mod classify;
 pub mod eval;
 pub mod explain;
 pub mod measure;
+pub mod review;
 pub mod serve;
 #[cfg(feature = "mlx")]
 pub mod train;
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use crate::brain::Brain;
 use crate::cli::Settings;
+use crate::config::Config;
 use crate::intent::worker::Health;
 use crate::problem::Problem;
 
@@ -50,8 +52,11 @@ impl From<std::io::Error> for Failure {
 
 /// A brain for commands that start no proxy: no upstream is looked at.
 fn offline_brain(settings: &Settings) -> Result<Arc<Brain>, Failure> {
+    offline_brain_of(settings.load()?)
+}
+
+fn offline_brain_of(config: Config) -> Result<Arc<Brain>, Failure> {
     crate::log::quiet();
-    let config = settings.load()?;
     Ok(Arc::new(Brain::open(config, false)?))
 }
 

@@ -70,6 +70,9 @@ impl BackgroundService for Drained {
         while self.0.metrics.inflight.get() > 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        if let Some(decisions) = &self.0.decisions {
+            decisions.settle(Duration::from_millis(500));
+        }
         std::process::exit(0);
     }
 }

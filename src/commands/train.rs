@@ -6,16 +6,20 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Failure;
+use crate::decisions::labels;
 use crate::intent::figures::Figures;
-use crate::intent::labelled;
+use crate::intent::labelled::{self, Labelled};
 use crate::intent::train::{Progress, TrainOptions, train};
 
 /// Arguments of `train`.
 #[derive(Debug, Args)]
 pub struct Train {
     /// Lines of label<TAB>text[<TAB>source]
-    #[arg(value_name = "FILE.tsv", required = true)]
+    #[arg(value_name = "FILE.tsv", required_unless_present = "log")]
     files: Vec<PathBuf>,
+    /// What people said of a log of decisions (`brainstem review`)
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
     /// Where the weights go
     #[arg(short, long, value_name = "MODEL")]
     out: PathBuf,
@@ -48,6 +52,15 @@ impl Train {
                 Err(mut wrong) => problems.append(&mut wrong),
             }
         }
+        if let Some(log) = &self.log {
+            match labels::labelled(log) {
+                // As in a line of TSV.
+                Ok(read) => {
+                    lines.extend(read.into_iter().map(|line| Labelled { text: flat(&line.text), ..line }))
+                }
+                Err(mut wrong) => problems.append(&mut wrong),
+            }
+        }
         if !problems.is_empty() {
             return Err(problems.into());
         }
@@ -57,7 +70,8 @@ impl Train {
             refit: !self.no_refit,
             ..TrainOptions::default()
         };
-        eprintln!("{} lines from {} files", lines.len(), self.files.len());
+        let files = self.files.len() + usize::from(self.log.is_some());
+        eprintln!("{} lines from {files} files", lines.len());
         let trained = train(&lines, &options, tell).map_err(|e| Failure::new(e.to_string()))?;
         if let Some(file) = &self.dev {
             let mut out = String::new();
@@ -72,6 +86,10 @@ impl Train {
         eprintln!("wrote {}", self.out.display());
         Ok(())
     }
+}
+
+fn flat(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// On a terminal one line that moves on; in a log one line each.

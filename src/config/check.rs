@@ -6,8 +6,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::env::SaidBy;
-use super::raw::{Key, RawCategory, RawConfig, RawUpstream};
-use super::{CategoryPolicy, Classifier, Config, Light, Limits, Log, Mode, Proxy, Route, Upstream};
+use super::raw::{Key, RawCategory, RawConfig, RawExperiment, RawUpstream};
+use super::{
+    CategoryPolicy, Classifier, Config, Decisions, Experiment, Light, Limits, Log, Mode, Proxy, Route,
+    Upstream,
+};
 use crate::category::Category;
 use crate::problem::{Problem, nearest};
 
@@ -25,7 +28,11 @@ impl<'a> Checker<'a> {
         Self { file, text, said, problems: Vec::new() }
     }
 
-    pub(super) fn config(mut self, raw: RawConfig, warnings: Vec<String>) -> Result<Config, Vec<Problem>> {
+    pub(super) fn config(
+        mut self,
+        raw: RawConfig,
+        mut warnings: Vec<String>,
+    ) -> Result<Config, Vec<Problem>> {
         let upstreams = self.upstreams(raw.upstream);
         let categories = self.categories(raw.categories, &upstreams);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -66,13 +73,36 @@ impl<'a> Checker<'a> {
             body_timeout: self.span("limits.body_timeout", &raw.limits.body_timeout, "30s", "1s", "1h"),
             max_headers: self.bytes("limits.max_headers", &raw.limits.max_headers, "256KiB"),
         };
+        let decisions = Decisions {
+            file: PathBuf::from(self.take(raw.log.decisions, String::new())),
+            text: self.take(raw.log.decisions_text, false),
+            max_size: self.read("log.decisions_max_size", &raw.log.decisions_max_size, "16MiB", file_size),
+            keep: self.plain("log.decisions_keep", &raw.log.decisions_keep, 4, 0..=100),
+        };
         let log = Log {
             level: self.read("log.level", &raw.log.level, "info", filter),
             json: self.read("log.format", &raw.log.format, "text", format) == "json",
+            decisions: Some(decisions).filter(|d| !d.file.as_os_str().is_empty()),
         };
+        let mut experiment = self.experiment(raw.experiment);
+        // No fault: the older system's variable must switch the classifier off under any config.
+        if classifier.mode != Mode::On && experiment.take().is_some() {
+            warnings.push("experiment.enabled needs classifier.mode = \"on\"; asks are not split".to_owned());
+        }
         if self.problems.is_empty() {
             let admin = enabled.then_some(admin);
-            Ok(Config { proxy, admin, upstreams, categories, classifier, light, limits, log, warnings })
+            Ok(Config {
+                proxy,
+                admin,
+                upstreams,
+                categories,
+                classifier,
+                light,
+                limits,
+                log,
+                experiment,
+                warnings,
+            })
         } else {
             self.problems.sort();
             Err(self.problems)
@@ -117,6 +147,20 @@ impl<'a> Checker<'a> {
             upstream: self.read(&key("upstream"), &raw.upstream, "default", |name| one_of(name, &names)),
             model: raw.model.map(toml::Spanned::into_inner).filter(|m| !m.is_empty()),
         }
+    }
+
+    fn experiment(&mut self, raw: RawExperiment) -> Option<Experiment> {
+        const KEY: &str = "experiment.classifier_share";
+        let classifier_share = match raw.classifier_share {
+            Some(share) if !(0.0..=1.0).contains(share.get_ref()) => {
+                let message = format!("{} is out of range; allowed: 0 to 1", share.get_ref());
+                self.note(KEY, share.span().start, message);
+                return None;
+            }
+            share => self.take(share, 0.5),
+        };
+        let shadow = self.take(raw.shadow, false);
+        self.take(raw.enabled, false).then_some(Experiment { classifier_share, shadow })
     }
 
     fn preload(&mut self, raw: Key<Vec<String>>) -> bool {
@@ -191,10 +235,7 @@ impl<'a> Checker<'a> {
     }
 
     fn size(&mut self, key: &str, raw: &Key<String>, default: &str) -> u64 {
-        self.read(key, raw, default, |text| {
-            let bad = |_| format!("\"{text}\" is no size; write it like \"64MiB\", \"512KiB\", \"1GiB\"");
-            bytesize::ByteSize::from_str(text).map(|b| b.as_u64()).map_err(bad)
-        })
+        self.read(key, raw, default, size)
     }
 
     fn bytes(&mut self, key: &str, raw: &Key<String>, default: &str) -> usize {
@@ -229,6 +270,19 @@ fallback! {
     Mode => Mode::Off,
     Route => Route::Upstream,
     String => String::new(),
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    let bad = |_| format!("\"{text}\" is no size; write it like \"64MiB\", \"512KiB\", \"1GiB\"");
+    bytesize::ByteSize::from_str(text).map(|b| b.as_u64()).map_err(bad)
+}
+
+/// A size below which a file would be put aside for every other line.
+fn file_size(text: &str) -> Result<u64, String> {
+    match size(text)? {
+        0..1024 => Err(format!("\"{text}\" is out of range; allowed: 1KiB and more")),
+        size => Ok(size),
+    }
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {

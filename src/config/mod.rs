@@ -33,6 +33,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[log]`
     pub log: Log,
+    /// `[experiment]`, absent if not enabled or if the classifier is not on.
+    pub experiment: Option<Experiment>,
     /// What is worth a warning at start: variables that look like ours and name no key.
     pub warnings: Vec<String>,
 }
@@ -173,6 +175,30 @@ pub struct Log {
     pub level: String,
     /// One JSON object a line.
     pub json: bool,
+    /// The log of decisions, absent if no file is named.
+    pub decisions: Option<Decisions>,
+}
+
+/// `[log] decisions…`: the log of decisions.
+#[derive(Debug, Clone)]
+pub struct Decisions {
+    /// Where its lines go.
+    pub file: PathBuf,
+    /// Whether they carry what was asked.
+    pub text: bool,
+    /// A file of this size is put aside.
+    pub max_size: u64,
+    /// How many files that were put aside are kept.
+    pub keep: usize,
+}
+
+/// `[experiment]`: asks with and without the classifier, side by side.
+#[derive(Debug, Clone, Copy)]
+pub struct Experiment {
+    /// The share of asks in the arm `classifier`, 0 to 1; the others are in the arm `rules`.
+    pub classifier_share: f64,
+    /// Whether the classifier is asked about those others, too, in passing: counted, not heeded.
+    pub shadow: bool,
 }
 
 /// What the command line says over the file and the environment.
@@ -296,6 +322,43 @@ mod tests {
         insta::assert_snapshot!(load(text, &[]).unwrap_err().join("\n"));
         insta::assert_snapshot!(load("[proxy]\nlistn = 1\n", &[]).unwrap_err().join("\n"));
         insta::assert_snapshot!(load("[proxy\n", &[]).unwrap_err().join("\n"));
+    }
+
+    #[test]
+    fn a_share_is_between_nothing_and_all() {
+        let share =
+            |given: &str| load(&format!("[experiment]\nenabled = true\nclassifier_share = {given}\n"), &[]);
+        for (given, holds) in [("0", 0.0), ("0.25", 0.25), ("1", 1.0)] {
+            assert_eq!(share(given).unwrap().experiment.unwrap().classifier_share, holds);
+        }
+        for given in ["-0.1", "1.5", "50", "nan", "inf"] {
+            let said = share(given).unwrap_err().join("\n");
+            assert!(said.starts_with("b.toml:3:20: experiment.classifier_share: "), "{said}");
+            assert!(said.ends_with("is out of range; allowed: 0 to 1"), "{said}");
+        }
+        let said = load("", &[("BRAINSTEM_EXPERIMENT_CLASSIFIER_SHARE", "2")]).unwrap_err().join("\n");
+        assert!(said.starts_with("BRAINSTEM_EXPERIMENT_CLASSIFIER_SHARE: 2 is out of range"), "{said}");
+    }
+
+    #[test]
+    fn an_experiment_without_its_classifier_is_worth_a_warning() {
+        let text = "[experiment]\nenabled = true\n";
+        assert!(load(text, &[]).unwrap().warnings.is_empty());
+        let off = load(text, &[("VICTORIA_MLX_LIGHT_CLASSIFY", "off")]).unwrap();
+        assert_eq!((off.experiment.is_none(), off.warnings.len()), (true, 1));
+        assert!(off.warnings[0].contains("classifier.mode"), "{:?}", off.warnings);
+    }
+
+    #[test]
+    fn decisions_are_logged_only_if_a_file_is_named() {
+        assert!(load("[log]\ndecisions_text = true\n", &[]).unwrap().log.decisions.is_none());
+        let log = load("", &[("BRAINSTEM_LOG_DECISIONS", "d.jsonl")]).unwrap().log.decisions.unwrap();
+        assert_eq!((log.file.as_path(), log.text, log.keep), (Path::new("d.jsonl"), false, 4));
+        let said = load("[log]\ndecisions_max_size = \"10B\"\n", &[]).unwrap_err().join("\n");
+        assert_eq!(
+            said,
+            "b.toml:2:22: log.decisions_max_size: \"10B\" is out of range; allowed: 1KiB and more"
+        );
     }
 
     #[test]

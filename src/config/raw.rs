@@ -19,6 +19,7 @@ pub(super) struct RawConfig {
     pub(super) light: RawLight,
     pub(super) limits: RawLimits,
     pub(super) log: RawLog,
+    pub(super) experiment: RawExperiment,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -94,6 +95,18 @@ pub(super) struct RawLimits {
 pub(super) struct RawLog {
     pub(super) level: Key<String>,
     pub(super) format: Key<String>,
+    pub(super) decisions: Key<String>,
+    pub(super) decisions_text: Key<bool>,
+    pub(super) decisions_max_size: Key<String>,
+    pub(super) decisions_keep: Key<usize>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawExperiment {
+    pub(super) enabled: Key<bool>,
+    pub(super) classifier_share: Key<f64>,
+    pub(super) shadow: Key<bool>,
 }
 
 /// The sections whose tables have a name of the user's choice: `[upstream.NAME]`, `[categories.NAME]`.
@@ -111,7 +124,8 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("classifier", &["mode", "model", "timeout", "queue", "cooldown"]),
     ("light", &["only_light", "max_bytes", "max_concurrent", "max_cached_models", "preload", "cache_limit"]),
     ("limits", &["max_body", "max_inspect", "inflight", "body_timeout", "max_headers"]),
-    ("log", &["level", "format"]),
+    ("log", &["level", "format", "decisions", "decisions_text", "decisions_max_size", "decisions_keep"]),
+    ("experiment", &["enabled", "classifier_share", "shadow"]),
 ];
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use super::breaker::{Breaker, Failure};
 use super::{Classifier, ClassifyError, Verdict};
+use crate::category::Category;
 
 /// A running classification this old is stuck or starved; who comes then is told "busy" instead of
 /// queueing behind it. A healthy one takes well under a millisecond.
@@ -49,6 +50,20 @@ pub enum Outcome {
     Open,
 }
 
+impl Outcome {
+    /// As in metrics and the log of decisions; `from` is the category without it.
+    pub fn name(&self, from: Category) -> &'static str {
+        match self {
+            Self::Verdict(verdict) if verdict.confident().category() != from => "changed",
+            Self::Verdict(_) => "kept",
+            Self::Timeout => "timeout",
+            Self::Busy => "busy",
+            Self::Error => "error",
+            Self::Open => "open",
+        }
+    }
+}
+
 /// A handle to the classifier, shared by all requests.
 #[derive(Debug)]
 pub struct Intent {
@@ -56,6 +71,8 @@ pub struct Intent {
     shared: Arc<Shared>,
     breaker: Breaker,
     timeout: Duration,
+    /// Somebody asks in passing.
+    passing: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -107,7 +124,7 @@ impl Intent {
             thread.run(&queue);
         })?;
         let breaker = Breaker::new(manners.cooldown);
-        Ok(Self { jobs, shared, breaker, timeout: manners.timeout })
+        Ok(Self { jobs, shared, breaker, timeout: manners.timeout, passing: AtomicBool::new(false) })
     }
 
     /// Asks once. Returns within the budget, whatever the classifier does.
@@ -145,6 +162,16 @@ impl Intent {
         }
     }
 
+    /// Asks only if nobody else does, one at a time: who waits for an answer stands behind one such ask at most.
+    pub async fn ask_in_passing(&self, text: &str) -> Outcome {
+        let idle = self.jobs.is_empty() && self.shared.busy_since.load(Ordering::Relaxed) == 0;
+        if !idle || self.passing.swap(true, Ordering::AcqRel) {
+            return Outcome::Busy;
+        }
+        let _done = Passing(&self.passing);
+        self.ask(text).await
+    }
+
     /// Whether the next ask would reach it, and if not, why.
     pub fn health(&self) -> Health {
         match &**self.shared.health.load() {
@@ -160,6 +187,15 @@ impl Intent {
         let (reply, _) = oneshot::channel();
         // Full means that the thread has been woken already.
         let _ = self.jobs.try_send(Job { text: String::new(), reply });
+    }
+}
+
+/// Gives the place of the one who asks in passing back, also if that future is dropped.
+struct Passing<'a>(&'a AtomicBool);
+
+impl Drop for Passing<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
     }
 }
 
@@ -202,12 +238,16 @@ impl Worker {
                 tracing::warn!("classifier: {error}");
             }
             let failed = answer.is_err();
+            if !failed {
+                // Before the answer is out: who hears it finds the classifier idle.
+                self.shared.busy_since.store(0, Ordering::Relaxed);
+            }
             let _ = job.reply.send(answer);
             if failed {
                 self.shared.mark_busy();
                 self.check_with_canary();
+                self.shared.busy_since.store(0, Ordering::Relaxed);
             }
-            self.shared.busy_since.store(0, Ordering::Relaxed);
         }
     }
 
@@ -343,6 +383,28 @@ mod tests {
         assert_eq!(stuck.await.unwrap(), Outcome::Timeout);
         assert_eq!(intent.ask("hello").await, Outcome::Open);
         assert!(matches!(intent.health(), Health::Down(_)));
+    }
+
+    #[tokio::test]
+    async fn who_asks_in_passing_takes_no_place_from_others() {
+        let (intent, _, calls) = start(manners(8000, 8, 30_000));
+        ready(&intent).await;
+        assert!(matches!(intent.ask_in_passing("hello").await, Outcome::Verdict(_)));
+        let held = tokio::spawn({
+            let intent = intent.clone();
+            async move { intent.ask_in_passing("sleep 200").await }
+        });
+        while calls.load(Ordering::SeqCst) < 2 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(intent.ask_in_passing("hello").await, Outcome::Busy);
+        held.abort();
+        assert!(held.await.unwrap_err().is_cancelled());
+        // Its place is free again once the classifier is.
+        while intent.ask_in_passing("hello").await == Outcome::Busy {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(calls.load(Ordering::SeqCst), 3, "who was told busy cost nothing");
     }
 
     #[tokio::test]

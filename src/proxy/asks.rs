@@ -117,11 +117,11 @@ impl Proxy {
             guards.insert(Guard::Origin);
         }
         let hint = session.get_header(HINT).and_then(|hint| hint.to_str().ok()).map(str::to_owned);
-        let around = Around { hint: hint.as_deref(), guards };
+        let around = Around { hint: hint.as_deref(), guards, id: Some(&passage.request_id) };
         let (mut label, next) = self
             .brain
             .decide(&ask, around, |sight, decision| {
-                (Label::of(decision), next(&self.brain, passage.start, sight, decision))
+                (Label::of(decision, sight), next(&self.brain, passage.start, sight, decision))
             })
             .await;
         if let Next::Forward { guard, .. } = &next
@@ -200,10 +200,11 @@ impl Label {
             rule: None,
             answer: None,
             guard: None,
+            arm: None,
         }
     }
 
-    fn of(decision: &Decision<'_>) -> Self {
+    fn of(decision: &Decision<'_>, sight: &Sight<'_>) -> Self {
         let answer = match decision.to {
             To::Answer(answer, _) => Some(answer.name.clone()),
             To::Refusal(_) | To::Upstream(_) => None,
@@ -215,6 +216,7 @@ impl Label {
             rule: decision.rule.map(|rule| rule.name.clone()),
             answer,
             guard: decision.guard.map(Guard::name),
+            arm: sight.arm,
         }
     }
 }

@@ -329,7 +329,7 @@ impl Proxy {
         let total = passage.start.elapsed();
         metrics.request_seconds.with_label_values(&[route.name()]).observe(seconds(total));
         if let Some(first) = passage.first_byte {
-            let arm = self.brain.arm();
+            let arm = self.brain.arm_of(passage.verdict.as_ref().and_then(|label| label.arm));
             metrics.first_byte_seconds.with_label_values(&[route.name(), arm]).observe(seconds(first));
         }
         if passage.dialect.is_some() {
@@ -338,6 +338,9 @@ impl Proxy {
             metrics.overhead_seconds.observe(seconds(ours));
         }
         let Some(label) = &passage.verdict else { return };
+        if let Some(arm) = label.arm {
+            metrics.arm_requests.with_label_values(&[arm.name(), category, route.name()]).inc();
+        }
         if let Some(rule) = &label.rule {
             metrics.rule_matches.with_label_values(&[rule]).inc();
         }

@@ -9,6 +9,7 @@ use super::body::Share;
 use super::listing::Listing;
 use crate::config::Route;
 use crate::dialect::Dialect;
+use crate::experiment::Arm;
 use crate::metrics::Metrics;
 
 /// Per-request state, handed from filter to filter.
@@ -53,6 +54,8 @@ pub(super) struct Label {
     pub(super) rule: Option<Arc<str>>,
     pub(super) answer: Option<Arc<str>>,
     pub(super) guard: Option<&'static str>,
+    /// While an experiment runs.
+    pub(super) arm: Option<Arm>,
 }
 
 /// A body read before forwarding.

@@ -17,6 +17,7 @@ pub(super) const DECIDED_BY: HeaderName = HeaderName::from_static("x-brainstem-d
 pub(super) const RULE: HeaderName = HeaderName::from_static("x-brainstem-rule");
 pub(super) const ANSWER: HeaderName = HeaderName::from_static("x-brainstem-answer");
 pub(super) const GUARD: HeaderName = HeaderName::from_static("x-brainstem-guard");
+pub(super) const ARM: HeaderName = HeaderName::from_static("x-brainstem-arm");
 pub(super) const BYPASS: HeaderName = HeaderName::from_static("x-brainstem-bypass");
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -24,12 +25,12 @@ pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 pub(super) fn label_headers(header: &mut ResponseHeader, passage: &Passage) -> Result<()> {
     // Of a brainstem behind this one.
     if header.headers.contains_key(ROUTE) {
-        for name in [ROUTE, CATEGORY, DECIDED_BY, RULE, ANSWER, GUARD] {
+        for name in [ROUTE, CATEGORY, DECIDED_BY, RULE, ANSWER, GUARD, ARM] {
             header.remove_header(&name);
         }
     }
     let Some(label) = &passage.verdict else { return Ok(()) };
-    let Label { route, category, by, rule, answer, guard } = label;
+    let Label { route, category, by, rule, answer, guard, arm } = label;
     header.insert_header(ROUTE, route.name())?;
     header.insert_header(CATEGORY, value(category))?;
     header.insert_header(DECIDED_BY, *by)?;
@@ -41,6 +42,9 @@ pub(super) fn label_headers(header: &mut ResponseHeader, passage: &Passage) -> R
     }
     if let Some(guard) = guard {
         header.insert_header(GUARD, *guard)?;
+    }
+    if let Some(arm) = arm {
+        header.insert_header(ARM, arm.name())?;
     }
     if !passage.request_id.is_empty() {
         header.insert_header(REQUEST_ID, value(&passage.request_id))?;
