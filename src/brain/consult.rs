@@ -133,7 +133,13 @@ mod tests {
         fn classify(&mut self, _: &str) -> Result<Verdict, ClassifyError> {
             self.0.recv().map_err(|_| ClassifyError::Absent)?;
             let scores = [0.0, 0.0, 1.0, 0.0, 0.0];
-            Ok(Verdict { scores, embedding: Vec::new(), wish: Wish::default(), greeting_from: 0.9, sure_from: 0.5 })
+            Ok(Verdict {
+                scores,
+                embedding: Vec::new(),
+                wish: Wish::default(),
+                greeting_from: 0.9,
+                sure_from: 0.5,
+            })
         }
 
         fn describe(&self) -> String {
