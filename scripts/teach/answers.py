@@ -37,7 +37,7 @@ def fit(enc, bag_, base):
     rough = Rough(base)
     rows = [r for r in base if r["label"] == 0 and r["answer"] >= 0]
     work = [r for r in base if r["label"] and r["own"]]  # says `none`
-    rows += rng.sample(work, min(2500, len(work)))
+    rows += rng.sample(work, min(300, len(work)))
     texts = [r["text"] for r in rows]
     for _ in range(VARIANTS - 1):
         texts += [rough(r["text"], r["label"], rng) if r["label"] else typo(r["text"].rstrip(".!?"), rng) for r in rows]
