@@ -400,6 +400,11 @@ mod tests {
             examples = ["which models are there"]
             en = "{{ models }}"
             [[answer]]
+            name = "capabilities"
+            strict = true
+            examples = ["what can you tell me"]
+            en = "This and that."
+            [[answer]]
             name = "parting"
             covers = ["thanks", "goodbye"]
             en = "You are welcome, bye."
@@ -431,6 +436,13 @@ mod tests {
         assert_eq!(foreseen("thanks are there models which lot", &[("models", 0.9)]), "models");
         let of_somebody_else = "say how many kinds tesla sells";
         assert_eq!(foreseen(of_somebody_else, &[("models", 0.9)]), "upstream");
+        assert_eq!(
+            foreseen("so what can you tell me", &[("capabilities", 0.9)]),
+            "upstream",
+            "\"so\" is unknown"
+        );
+        assert_eq!(foreseen("what can you which tell me", &[("capabilities", 0.9)]), "capabilities");
+        assert_eq!(foreseen("what can you tell me about bees", &[("capabilities", 0.9)]), "upstream");
     }
 
     #[test]

@@ -35,7 +35,8 @@ pub(crate) fn compile(raw: &RawAnswer, name: &str, source: &Source) -> (Answer, 
     }
     let examples = raw.examples.iter().map(|e| e.get_ref().clone()).collect();
     let covers = raw.covers.iter().map(|name| name.get_ref().as_str().into()).collect();
-    (Answer { name: name.into(), examples, covers, texts, templates }, problems)
+    let strict = raw.strict;
+    (Answer { name: name.into(), examples, covers, strict, texts, templates }, problems)
 }
 
 fn told(bad: BadTemplate, text: &Placed<String>, source: &Source) -> (usize, String) {

@@ -25,6 +25,9 @@ pub struct Answer {
     pub examples: Vec<String>,
     /// Names of the answers that it can stand for, where it is clear that one of them is asked for, but not which.
     pub covers: Vec<Arc<str>>,
+    /// Given on the classifier's word only for a message each of whose words stands in some example: what it says of
+    /// us could be asked of anything ("what can you tell me about bees").
+    pub strict: bool,
     /// Language code and texts, at least one, in the order of the file.
     pub(crate) texts: Vec<(String, Vec<Text>)>,
     pub(crate) templates: Templates,
@@ -59,6 +62,11 @@ impl Answer {
             Some(Text::Plain(text)) => Ok(Cow::Borrowed(text)),
             Some(Text::Template(name)) => self.templates.render(name, code, live).map(Cow::Owned),
         }
+    }
+
+    /// A misunderstood ask would get a wrong answer, not just an idle one: it is strict, or states facts.
+    pub fn is_about_us(&self) -> bool {
+        self.strict || self.states_facts()
     }
 
     /// It states facts of the moment (the time, the models), so a misunderstood ask gets a wrong one.

@@ -215,10 +215,10 @@ impl Snapshot {
         std::iter::successors(Some(whole), |form| self.matcher.fillers().strip(form))
     }
 
-    /// An answer that states facts is given for a message that no rule names only if each of its words stands in
-    /// some example: "which models of tesla are there" is not about us.
+    /// An answer about us is given for a message that no rule names only if each of its words stands in some
+    /// example: "which models of tesla are there" is not about us.
     fn may_be_taken_for(&self, answer: &Answer, form: &str) -> bool {
-        !answer.states_facts() || self.fitting.knows_words(form)
+        !answer.is_about_us() || self.fitting.knows_words(form)
     }
 
     /// The answer of that name.

@@ -16,8 +16,8 @@ const RULE_KEYS: [&str; 14] = [
 ];
 const MATCH_KEYS: [&str; 7] = ["any", "all", "none", "regex", "words", "when", "only"];
 const WHEN_KEYS: [&str; 5] = ["turns", "model", "dialect", "has", "language"];
-const ANSWER_KEYS: [&str; 8] =
-    ["name", "priority", "match", "examples", "covers", "ru", "en", "any two-letter language code"];
+const ANSWER_KEYS: [&str; 9] =
+    ["name", "priority", "match", "examples", "covers", "strict", "ru", "en", "any two-letter language code"];
 
 /// All that the files say.
 #[derive(Debug, Default)]
@@ -87,6 +87,7 @@ pub(crate) struct RawAnswer {
     pub(crate) conditions: Option<(usize, RawConditions)>,
     pub(crate) examples: Vec<Placed<String>>,
     pub(crate) covers: Vec<Placed<String>>,
+    pub(crate) strict: bool,
     /// Language code and its texts, in the order of the file.
     pub(crate) texts: Vec<(String, Vec<Placed<String>>)>,
     /// A name was written, be it a wrong one.
@@ -204,6 +205,7 @@ impl RawAnswer {
                 "priority" => answer.priority = reader.integer(key, value),
                 "examples" => answer.examples = reader.strings(key, value),
                 "covers" => answer.covers = reader.strings(key, value),
+                "strict" => answer.strict = reader.boolean(key, value),
                 "match" => {
                     let mut conditions =
                         RawConditions { given: !value.get_ref().is_table(), ..RawConditions::default() };
