@@ -27,14 +27,12 @@ use tokenizers::Tokenizer;
 
 use super::features::{self, Settings};
 use super::weights::ModelError;
-use super::{Classifier, ClassifyError, Verdict};
+use super::{Classifier, ClassifyError, NOTHING_SAID, Verdict};
 use crate::category::Label;
 use crate::text::fold;
 
 /// Of the directory's layout.
 const FORMAT: u32 = 1;
-/// A message without a letter or a digit ("👋", "?!") says nothing that a model could know: `general`.
-const NOTHING_SAID: [f32; 5] = [0.0, 0.0, 0.0, 0.0, 1.0];
 /// Positions that the encoder has learnt.
 const POSITIONS: usize = 64;
 
