@@ -3,6 +3,8 @@
 #![cfg(feature = "mlx")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops where it is wrong")]
 
+mod support;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +12,7 @@ use brainstem::config::Light;
 use brainstem::intent::encoder::{Encoder, Headed};
 use brainstem::intent::{Classifier, load};
 use serde::Deserialize;
+use support::{Options, eventually};
 
 #[derive(Deserialize)]
 struct Golden {
@@ -228,4 +231,34 @@ fn what_is_too_large_or_of_another_kind_is_refused_before_it_is_read() {
     assert!(error.contains("a model in several parts is not supported"), "{error}");
     let error = refused(|dir| std::fs::remove_file(dir.join("config.json")).unwrap(), 1 << 20);
     assert!(error.contains("config.json: No such file"), "{error}");
+}
+
+#[test]
+fn the_proxy_runs_on_without_a_refused_model_and_says_why() {
+    let dir = copy("bert");
+    let running = Options::before_nobody()
+        .set("classifier.mode", "on")
+        .set("classifier.model", dir.path().display().to_string())
+        .set("light.max_bytes", "20kB")
+        .start();
+    eventually(support::DEADLINE, "the refusal is told", || {
+        running.admin("/readyz").text().contains("above light.max_bytes = 20000 (light.only_light)")
+    });
+    assert_eq!(running.admin("/readyz").status, 200);
+    assert!(running.admin("/metrics").text().contains("\nbrainstem_classifier_up 0\n"));
+    assert_eq!(running.chat("hello").header("x-brainstem-route"), Some("local"));
+}
+
+#[test]
+fn a_running_proxy_tells_how_fast_its_encoder_is() {
+    let dir = copy("roberta");
+    let running = Options::before_nobody()
+        .set("classifier.mode", "on")
+        .set("classifier.model", dir.path().display().to_string())
+        .start();
+    eventually(support::DEADLINE, "the encoder is ready", || {
+        let reply = running.admin("/readyz");
+        let ready = reply.text();
+        ready.contains("xlm-roberta of 2 layers") && ready.contains(" p50 ") && ready.contains(" p99 ")
+    });
 }

@@ -11,14 +11,12 @@ use crate::intent::weights::ModelError;
 /// No header of a model that may be light is longer (the largest encoder's is 50 KB).
 const MAX_HEADER: u64 = 8 << 20;
 
-/// A file's header, and a fingerprint of the file.
+/// A file's header.
 pub struct Header {
     /// Names, kinds, shapes, places.
     pub tensors: Metadata,
     /// Numbers in all tensors together.
     pub parameters: usize,
-    /// Bytes of the file.
-    pub bytes: u64,
 }
 
 /// Reads the header and compares it with the file's length.
@@ -44,7 +42,7 @@ pub fn header(path: &Path) -> Result<Header, ModelError> {
         return Err(malformed(format!("{bytes} bytes long, its header says {wanted}: cut off or damaged")));
     }
     let parameters = tensors.tensors().values().map(|info| info.shape.iter().product::<usize>()).sum();
-    Ok(Header { tensors, parameters, bytes })
+    Ok(Header { tensors, parameters })
 }
 
 /// Tells one file of weights from another: FNV-1a of its length, its header and a piece of its middle and end.
