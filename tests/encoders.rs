@@ -140,6 +140,9 @@ fn a_directory_becomes_a_classifier_and_keeps_the_head_it_made() {
     assert!(Headed::load(dir.path()).is_ok());
 }
 
+/// Something done to a copy of a checkpoint.
+type Change = Box<dyn FnOnce(&Path)>;
+
 /// Why a changed copy is refused.
 fn refused(change: impl FnOnce(&Path), max_bytes: u64) -> String {
     let dir = copy("bert");
@@ -161,7 +164,7 @@ fn replace(file: &'static str, from: &'static str, to: &'static str) -> impl FnO
 #[test]
 fn what_does_not_fit_is_refused_and_named() {
     const WEIGHTS: &str = "model.safetensors";
-    let cases: [(Box<dyn FnOnce(&Path)>, &str); 9] = [
+    let cases: [(Change, &str); 9] = [
         (
             Box::new(replace(WEIGHTS, "layer.1.output.dense.bias", "layer.1.output.dense.bios")),
             "unknown tensor \"bert.encoder.layer.1.output.dense.bios\"",

@@ -82,7 +82,8 @@ impl Train {
         let live = std::io::stderr().is_terminal();
         let told = |done: usize, of: usize| match live && done < of {
             true => eprint!("{done} of {of}\r"),
-            false if done == of => eprintln!("{done} of {of}"),
+            // Some lines in a log, not one every few seconds.
+            false if done == of || done.is_multiple_of(4096) => eprintln!("{done} of {of}"),
             false => {}
         };
         let (head, [ru, en]) = headed::fit(&encoder, &lines, self.seed, told).map_err(failure)?;

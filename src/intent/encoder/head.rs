@@ -326,7 +326,7 @@ mod tests {
 
     #[test]
     fn a_head_of_another_tool_has_careful_thresholds() {
-        let zeros = vec![0u8; 4 * LABELS * 2];
+        let zeros = [0u8; 4 * LABELS * 2];
         let view = |shape: Vec<usize>| {
             let bytes = 4 * shape.iter().product::<usize>();
             TensorView::new(Dtype::F32, shape, &zeros[..bytes]).unwrap()
