@@ -32,6 +32,10 @@ else report skipped "cargo fmt --check" "rustup component add rustfmt"; fi
 if cargo clippy --version >/dev/null 2>&1; then part "cargo clippy -D warnings" cargo clippy --locked --all-targets -- -D warnings
 else report skipped "cargo clippy" "rustup component add clippy"; fi
 
+step "encoders"
+if scripts/encoders.sh; then report ran "encoders: MiniLM and e5-small are here"
+else report skipped "golden tests on MiniLM and e5-small" "their packages could not be fetched; the tiny checkpoints are tested"; fi
+
 part "cargo test" cargo test --locked --no-fail-fast
 
 part "build without MLX" cargo check --locked --no-default-features

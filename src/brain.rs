@@ -19,8 +19,6 @@ use crate::decisions::{Decisions, Entry};
 use crate::experiment::{self, Arm};
 use crate::intent::Classifier;
 use crate::intent::worker::{Health, Intent, Load, Manners, Outcome};
-#[cfg(feature = "mlx")]
-use crate::intent::{bag::Bag, blend::Blend};
 use crate::metrics::Metrics;
 use crate::problem::Problem;
 use crate::rules::{Facts, Reload, Snapshot, VocabularyBuf};
@@ -260,23 +258,7 @@ fn start_intent(config: &Config, metrics: &Metrics) -> std::io::Result<Option<Ar
 /// Why there is none, in one line.
 #[cfg(feature = "mlx")]
 pub fn load_classifier(config: &Config) -> Result<Box<dyn Classifier>, String> {
-    let path = &config.classifier.model;
-    let is_blend = path.is_dir();
-    let weights = if is_blend { path.join("model.safetensors") } else { path.clone() };
-    let size = std::fs::metadata(&weights).map_err(|e| format!("{}: {e}", weights.display()))?.len();
-    if config.light.only_light && size > config.light.max_bytes {
-        return Err(format!(
-            "{}: {size} bytes, above light.max_bytes = {} (light.only_light)",
-            path.display(),
-            config.light.max_bytes
-        ));
-    }
-    let limit = usize::try_from(config.light.cache_limit).unwrap_or(usize::MAX);
-    mlx_rs::memory::set_cache_limit(limit).map_err(|e| e.to_string())?;
-    match is_blend {
-        true => Ok(Box::new(Blend::load(path).map_err(|e| e.to_string())?)),
-        false => Ok(Box::new(Bag::load(path).map_err(|e| format!("{}: {e}", path.display()))?)),
-    }
+    crate::intent::load::load(&config.classifier.model, &config.light)
 }
 
 /// Built without MLX: there is none.

@@ -72,7 +72,7 @@ enum Command {
     Review(commands::review::Review),
     /// Time test requests against a running proxy, or read a log's classifier lines
     Measure(commands::measure::Measure),
-    /// Train the default classifier from labelled lines
+    /// Train a classifier from labelled lines: the default kind, or a head for an encoder (--model)
     #[cfg(feature = "mlx")]
     Train(commands::train::Train),
 }

@@ -62,8 +62,8 @@ fn offline_brain_of(config: Config) -> Result<Arc<Brain>, Failure> {
 
 /// Waits until the classifier is ready, or known not to be.
 async fn classifier_settled(brain: &Brain) -> Health {
-    /// Reading the weights takes tens of milliseconds; a cold disk some more.
-    const LONGEST: Duration = Duration::from_secs(60);
+    /// Reading the weights takes tens of milliseconds; an encoder that has no head yet makes one first.
+    const LONGEST: Duration = Duration::from_secs(300);
     let clock = Instant::now();
     loop {
         match brain.classifier_health() {

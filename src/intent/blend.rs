@@ -26,14 +26,11 @@ use tokenizers::Tokenizer;
 use self::shape::Shape;
 use super::features;
 use super::weights::ModelError;
-use super::{Classifier, ClassifyError, Verdict, Wish};
+use super::{Classifier, ClassifyError, NOTHING_SAID, Verdict, Wish};
 use crate::category::Label;
 use crate::text::fold;
 
 mod shape;
-
-/// A message without a letter or a digit ("👋", "?!") says nothing that a model could know: `general`.
-const NOTHING_SAID: [f32; 5] = [0.0, 0.0, 0.0, 0.0, 1.0];
 
 /// A loaded model. Stays on the thread that loaded it: MLX streams belong to threads.
 pub struct Blend {

@@ -1,7 +1,8 @@
 //! The classifier: a text in, a label with its probability out.
 //!
 //! `blend` is the one that ships: an encoder and a bag of features, averaged. `bag` is the bag alone, and what
-//! `train` makes; [`features`] are what goes into it. [`worker`] is the thread that all of it lives on.
+//! `train` makes; [`features`] are what goes into it. `encoder` is any larger encoder of the BERT family with a
+//! head. `load` tells them apart. [`worker`] is the thread that all of it lives on.
 
 pub mod augment;
 pub mod breaker;
@@ -9,6 +10,7 @@ pub mod features;
 pub mod figures;
 pub mod holdout;
 pub mod labelled;
+pub mod phrases;
 pub mod weights;
 pub mod worker;
 
@@ -16,6 +18,10 @@ pub mod worker;
 pub mod bag;
 #[cfg(feature = "mlx")]
 pub mod blend;
+#[cfg(feature = "mlx")]
+pub mod encoder;
+#[cfg(feature = "mlx")]
+pub mod load;
 
 #[cfg(feature = "mlx")]
 mod fit;
@@ -116,6 +122,10 @@ pub enum ClassifyError {
     #[error("no classifier is loaded")]
     Absent,
 }
+
+/// A message without a letter or a digit ("👋", "?!") says nothing that a model could know: `general`.
+#[cfg(feature = "mlx")]
+const NOTHING_SAID: [f32; 5] = [0.0, 0.0, 0.0, 0.0, 1.0];
 
 /// Classifies a few known texts. Finite scores that sum to 1 must come out, twice the same, and not the same
 /// for all.
