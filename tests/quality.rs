@@ -43,21 +43,23 @@ fn figure(figures: &Value, name: &str) -> f64 {
 #[test]
 fn real_asks() {
     let found = figures(&lines("asks-real.tsv", classified));
-    assert!(figure(&found, "accuracy") >= 0.88, "{found}");
+    assert!(figure(&found, "accuracy") >= 0.91, "{found}");
+    assert!(figure(&found, "greeting_coverage") >= 0.75, "{found}");
     assert!(figure(&found, "false_local_rate") <= 0.004, "{found}");
 }
 
 #[test]
 fn chat_lines_half_of_them_borderline() {
     let found = figures(&lines("asks-chat.tsv", classified));
-    assert!(figure(&found, "accuracy") >= 0.84, "{found}");
-    assert!(figure(&found, "false_local_rate") <= 0.01, "{found}");
+    assert!(figure(&found, "accuracy") >= 0.88, "{found}");
+    assert!(figure(&found, "greeting_coverage") >= 0.52, "{found}");
+    assert!(figure(&found, "false_local_rate") <= 0.004, "{found}");
 }
 
 #[test]
 fn lines_of_any_length() {
     let found = figures(&lines("asks.tsv", |_| true));
-    assert!(figure(&found, "accuracy") >= 0.86, "{found}");
+    assert!(figure(&found, "accuracy") >= 0.87, "{found}");
     assert!(figure(&found, "false_local_rate") <= 0.006, "{found}");
 }
 
