@@ -3,6 +3,7 @@
 
 use crate::ask::Ask;
 use crate::config::Experiment;
+use crate::text::window;
 
 /// How an ask is decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,12 +33,13 @@ impl Experiment {
     }
 }
 
-/// The hash of what is asked: the last human message and the model's name, whatever the dialect. 64-bit FNV-1a
-/// over text, a byte 0xff (which is in no text) and model, then MurmurHash3's last mixing, because FNV leaves
+/// The hash of what is asked: the last human message (of a long one the ends that rules see, too) and the model's
+/// name, whatever the dialect. 64-bit FNV-1a over text, a byte 0xff (which is in no text) and model, then MurmurHash3's last mixing, because FNV leaves
 /// the upper bits of short texts much alike. Fixed for good: a retry, a restart or another machine must find
 /// the same arm.
 pub fn hash(ask: &Ask<'_>) -> u64 {
-    let bytes = ask.text.bytes().chain([0xff]).chain(ask.model.bytes());
+    let text = window(&ask.text);
+    let bytes = text.bytes().chain([0xff]).chain(ask.model.bytes());
     mix(bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     }))

@@ -29,6 +29,10 @@ pub fn fold(text: &str) -> String {
     if let Some(folded) = fold_plain(text) {
         return squeeze(folded);
     }
+    // NFKC makes a space and an accent of it; people type it for an apostrophe.
+    if text.contains('´') {
+        return fold(&text.replace('´', "'"));
+    }
     let mut out = String::with_capacity(text.len());
     if is_nfkc_quick(text.chars()) == IsNormalized::Yes {
         text.chars().flat_map(char::to_lowercase).for_each(|c| push_folded(&mut out, c));
@@ -162,7 +166,7 @@ fn maybe_drawn_out(bytes: &[u8]) -> bool {
 fn push_folded(out: &mut String, c: char) {
     match c {
         'ё' => out.push('е'),
-        '’' | '‘' | '`' | '´' => out.push('\''),
+        '’' | '‘' | '`' => out.push('\''),
         '“' | '”' | '«' | '»' | '„' => out.push('"'),
         '–' | '—' | '−' | '‑' => out.push('-'),
         // Zero-width characters, soft hyphen, variation selectors, combining acute (Russian stress marks).
@@ -259,7 +263,7 @@ mod tests {
         assert_eq!(fold("  ПРИВЁТ,\u{a0}\n Мир! "), "привет, мир!");
         assert_eq!(fold("Cafe\u{301} ＨＥＬＬＯ"), "caf\u{e9} hello");
         assert_eq!(fold("за\u{301}мок"), "замок");
-        assert_eq!(fold("it’s “fine” — ok"), "it's \"fine\" - ok");
+        assert_eq!(fold("it’s “fine” — ok, it´s"), "it's \"fine\" - ok, it's");
         assert_eq!(fold("Приветтт! hellooo www 1000"), "привет! hello www 1000");
         assert_eq!(fold(""), "");
         assert_eq!(fold("\u{200b}\u{feff}"), "");

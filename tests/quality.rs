@@ -63,6 +63,13 @@ fn lines_of_any_length() {
     assert!(figure(&found, "false_local_rate") <= 0.006, "{found}");
 }
 
+/// What a reviewer found answered from here: distress, other people, other machines, thanks with a "but".
+#[test]
+fn what_is_more_than_small_talk_is_never_answered_here() {
+    let found = figures(&lines("hostile.tsv", |_| true));
+    assert!(figure(&found, "n") >= 30.0 && figure(&found, "local_coverage") == 0.0, "{found}");
+}
+
 /// A neighbouring letter lost, doubled or swapped in every third word, the same every time.
 fn with_typos(text: &str) -> String {
     let mut words: Vec<String> = text.split(' ').map(str::to_owned).collect();

@@ -74,6 +74,10 @@ pub(crate) struct Fitting {
     examples: Vec<Example>,
     /// Words that belong to one answer.
     belongs: HashMap<String, u32>,
+    /// The answers in whose examples a word stands.
+    whose: HashMap<String, Vec<u32>>,
+    /// For each answer, which of [`WRITER`] its examples have.
+    writers: HashMap<u32, u32>,
 }
 
 #[derive(Debug)]
@@ -121,6 +125,11 @@ impl Fitting {
                 .map(|(answer, t)| Example { answer: *answer, writer: writer(t) })
                 .collect(),
             belongs: belongs(examples),
+            whose: whose(examples),
+            writers: examples.iter().fold(HashMap::new(), |mut all, (answer, text)| {
+                *all.entry(*answer).or_default() |= writer(text);
+                all
+            }),
         }
     }
 
@@ -138,13 +147,15 @@ impl Fitting {
         sure.then_some((answer, score))
     }
 
-    /// Whether each word of a message in normal form stands in some example of some answer.
-    pub(crate) fn knows_words(&self, message: &str) -> bool {
-        let known = |word: &str| {
-            let letters: Vec<char> = std::iter::once('\u{2}').chain(word.chars()).chain(['\u{3}']).collect();
-            self.pieces.contains_key(&hash(0, &letters))
-        };
-        message.split(' ').all(known)
+    /// Whether a word of a normal form stands in an example of one of these answers.
+    pub(crate) fn knows(&self, word: &str, answers: &[u32]) -> bool {
+        self.whose.get(word).is_some_and(|of| of.iter().any(|answer| answers.contains(answer)))
+    }
+
+    /// Whether a message in normal form speaks of its writer as no example of these answers does.
+    pub(crate) fn speaks_of_writer(&self, message: &str, answers: &[u32]) -> bool {
+        let known = answers.iter().filter_map(|answer| self.writers.get(answer)).fold(0, |all, w| all | w);
+        writer(message) & !known != 0
     }
 
     /// The nearest example, its score, and the score of the nearest one of any other answer.
@@ -215,6 +226,19 @@ fn writer(text: &str) -> u32 {
         before = word;
     }
     found
+}
+
+fn whose(examples: &[(u32, String)]) -> HashMap<String, Vec<u32>> {
+    let mut whose: HashMap<String, Vec<u32>> = HashMap::new();
+    for (answer, text) in examples {
+        for word in text.split(' ') {
+            let of = whose.entry(word.to_owned()).or_default();
+            if !of.contains(answer) {
+                of.push(*answer);
+            }
+        }
+    }
+    whose
 }
 
 fn belongs(examples: &[(u32, String)]) -> HashMap<String, u32> {
@@ -296,9 +320,12 @@ mod tests {
     }
 
     #[test]
-    fn words_are_known_from_any_example() {
-        assert!(fitting().knows_words("привет как тебя зовут"));
-        assert!(!fitting().knows_words("как зовут президента"));
+    fn words_and_writer_are_known_from_the_answers_own_examples() {
+        let fitting = fitting();
+        assert!(fitting.knows("зовут", &[0, 2]) && !fitting.knows("зовут", &[0]));
+        assert!(!fitting.knows("президента", &[0, 1, 2, 3, 4]));
+        assert!(fitting.speaks_of_writer("what is my name", &[2]));
+        assert!(!fitting.speaks_of_writer("i hope all is well", &[0, 1]));
     }
 
     #[test]

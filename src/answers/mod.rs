@@ -1,7 +1,7 @@
 //! Answers that brainstem gives itself.
 //!
 //! Layout: `template` turns a text with live values into words, `example` is the form in which messages and
-//! examples are compared, `fitting` picks an answer for a social message that no rule named.
+//! examples are compared, `fitting` picks an answer for a social message that no rule named, `doubt` knows what speaks against it.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,6 +13,7 @@ pub use template::{LIVE_NAMES, Live, RenderError};
 use crate::text::Language;
 
 pub(crate) mod compile;
+pub(crate) mod doubt;
 pub(crate) mod example;
 pub(crate) mod fitting;
 pub(crate) mod template;

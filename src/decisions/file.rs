@@ -113,8 +113,8 @@ pub(super) fn private() -> OpenOptions {
 
 /// A file to append to, and its size. A line that was cut off (a full disk, a crash) is ended first.
 fn open_at_its_end(path: &Path) -> io::Result<(File, u64)> {
-    // A pipe or a device has no end to look at, and its permissions are not ours to change.
-    if std::fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+    // A pipe or a device has no end to look at, a link may lead to somebody else's file: neither is ours to change.
+    if std::fs::symlink_metadata(path).is_ok_and(|there| !there.is_file()) {
         return Err(io::Error::new(ErrorKind::InvalidInput, "no regular file"));
     }
     let mut file = private().read(true).append(true).open(path)?;

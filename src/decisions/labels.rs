@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::file::{private, with_ending};
+use super::file::with_ending;
 use super::past::Past;
 use super::{LogError, texts};
 use crate::category::Label;
@@ -88,17 +88,19 @@ impl Labels {
 
     /// Beside and renamed: whoever reads sees the old file or the new one, whole.
     fn save(&self) -> Result<(), LogError> {
-        let beside = with_ending(&self.path, "new");
+        let dir = self.path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let write = || {
             let mut out = Vec::new();
             for said in &self.said {
                 serde_json::to_writer(&mut out, said)?;
                 out.push(b'\n');
             }
-            let mut file = private().write(true).truncate(true).open(&beside)?;
+            // Of a name that nobody can have laid a link under, and for its owner's eyes only.
+            let mut file = tempfile::NamedTempFile::new_in(dir)?;
             file.write_all(&out)?;
-            file.sync_all()?;
-            std::fs::rename(&beside, &self.path)
+            file.as_file().sync_all()?;
+            file.persist(&self.path)?;
+            Ok(())
         };
         write().map_err(|error| LogError::Io(self.path.clone(), error))
     }

@@ -63,7 +63,10 @@ fn kind(path: &Path) -> Result<Kind, String> {
     let text = std::fs::read(&file).map_err(|e| bad(e.to_string()))?;
     let config: Value = serde_json::from_slice(&text).map_err(|e| bad(e.to_string()))?;
     let model_type = match &config["model_type"] {
-        Value::Null => return Ok(Kind::Blend),
+        Value::Null if config["format"].is_u64() => return Ok(Kind::Blend),
+        Value::Null => {
+            return Err(bad(format!("no model_type; supported: {}", shape::MODEL_TYPES.join(", "))));
+        }
         Value::String(name) => name,
         other => return Err(bad(format!("model_type is {other}, expected a name"))),
     };

@@ -16,6 +16,7 @@ use super::raw::{Raw, RawAnswer, RawConditions, RawRule, RawWhen};
 use super::table::{Placed, inside, one_line, unknown};
 use super::taught::Taught;
 use super::{Rule, Snapshot, Vocabulary};
+use crate::answers::doubt::Doubts;
 use crate::answers::example::{self, Fillers};
 use crate::answers::fitting::Fitting;
 use crate::answers::{self, Answer};
@@ -50,6 +51,7 @@ pub(crate) fn compile(sources: Sources, vocabulary: &Vocabulary<'_>) -> Result<S
         rules: Vec::new(),
     };
     let fillers = compiler.fillers(&raw);
+    let doubts = compiler.doubts(&raw);
     let answers = compiler.answers(&raw);
     let examples = compiler.examples(&raw);
     compiler.rules(&raw, &answers);
@@ -78,6 +80,7 @@ pub(crate) fn compile(sources: Sources, vocabulary: &Vocabulary<'_>) -> Result<S
         generation: 1,
         matcher: Matcher::new(keywords, patterns, fillers, by_example, &rules),
         fitting: Fitting::new(&examples),
+        doubts,
         taught,
         hash: sources.hash,
         files: sources.files.into_iter().map(|source| source.path).collect(),
@@ -116,6 +119,16 @@ impl Compiler<'_> {
             ids.iter().for_each(|id| self.keywords.covers(*id));
         }
         Fillers::new(raw.fillers.iter().map(|(_, filler)| filler.get_ref().as_str()))
+    }
+
+    fn doubts(&mut self, raw: &Raw) -> Doubts {
+        let mut doubts = Doubts::default();
+        for (source, word) in &raw.doubts {
+            if let Err(message) = doubts.add(word.get_ref()) {
+                self.problem(*source, word.span().start, message);
+            }
+        }
+        doubts
     }
 
     /// In the order of `raw`; one that is wrong has its place too.

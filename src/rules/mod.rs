@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::answers::doubt::Doubts;
 use crate::answers::fitting::Fitting;
 use crate::answers::{Answer, example};
 use crate::ask::Has;
@@ -146,6 +147,7 @@ pub struct Snapshot {
     matcher: Matcher,
     /// Answers by their index above.
     fitting: Fitting,
+    doubts: Doubts,
     taught: Taught,
 }
 
@@ -205,8 +207,26 @@ impl Snapshot {
                 best.filter(|(_, sum)| *sum >= wish.family_from)?.0
             }
         };
+        let kin = self.kin(answer);
+        let mut room = String::new();
+        let in_place = |form: &str| {
+            let doubtful = |word: &str| self.doubts.is_one(word) && !self.fitting.knows(word, &kin);
+            !form.split(' ').any(doubtful) && !self.fitting.speaks_of_writer(form, &kin)
+        };
+        // Doubt is not taken off with the fillers around it.
+        let whole = example::normal(facts.folded, &mut room);
+        if !in_place(whole) {
+            return None;
+        }
         let mut room = String::new();
         self.forms(facts, &mut room).any(|form| self.may_be_taken_for(answer, form)).then_some(answer)
+    }
+
+    /// The numbers of an answer and of those that it stands for.
+    fn kin(&self, answer: &Answer) -> Vec<u32> {
+        let names = std::iter::once(&answer.name).chain(&answer.covers);
+        let places = names.filter_map(|name| self.answers.binary_search_by(|a| a.name.cmp(name)).ok());
+        places.filter_map(|at| u32::try_from(at).ok()).collect()
     }
 
     /// The message in normal form, and again with one filler after the other taken off its ends.
@@ -215,10 +235,13 @@ impl Snapshot {
         std::iter::successors(Some(whole), |form| self.matcher.fillers().strip(form))
     }
 
-    /// An answer about us is given for a message that no rule names only if each of its words stands in some
-    /// example: "which models of tesla are there" is not about us.
+    /// An answer about us is given for a message that no rule names only if each of its words stands in one of
+    /// the answer's own examples: "which models of tesla are there" is not about us.
     fn may_be_taken_for(&self, answer: &Answer, form: &str) -> bool {
-        !answer.is_about_us() || self.fitting.knows_words(form)
+        !answer.is_about_us() || {
+            let kin = self.kin(answer);
+            form.split(' ').all(|word| self.fitting.knows(word, &kin))
+        }
     }
 
     /// The answer of that name.

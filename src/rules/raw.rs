@@ -9,7 +9,7 @@ use super::file::Source;
 use super::table::{Key, Placed, Reader, Value};
 use crate::problem::Problem;
 
-const FILE_KEYS: [&str; 3] = ["rule", "answer", "filler"];
+const FILE_KEYS: [&str; 4] = ["rule", "answer", "filler", "doubt"];
 const RULE_KEYS: [&str; 14] = [
     "name", "category", "answer", "model", "upstream", "refuse", "priority", "any", "all", "none", "regex",
     "words", "when", "only",
@@ -26,6 +26,8 @@ pub(crate) struct Raw {
     pub(crate) answers: Vec<RawAnswer>,
     /// With the index of their file.
     pub(crate) fillers: Vec<(usize, Placed<String>)>,
+    /// With the index of their file.
+    pub(crate) doubts: Vec<(usize, Placed<String>)>,
     /// A file was no TOML: what it would have defined is not known.
     pub(crate) incomplete: bool,
 }
@@ -123,6 +125,9 @@ impl Raw {
                 }
                 "filler" => {
                     self.fillers.extend(reader.strings(key, value).into_iter().map(|f| (source, f)));
+                }
+                "doubt" => {
+                    self.doubts.extend(reader.strings(key, value).into_iter().map(|d| (source, d)));
                 }
                 _ => reader.unknown_key(key, "a rules file", &FILE_KEYS),
             }
