@@ -10,7 +10,7 @@ use std::path::Path;
 
 use mlx_rs::error::Exception;
 use mlx_rs::fast::{ScaledDotProductAttentionMask, layer_norm, scaled_dot_product_attention};
-use mlx_rs::ops::{add, addmm, concatenate, erf, matmul, maximum, multiply};
+use mlx_rs::ops::{add, addmm, concatenate, divide, matmul, maximum, minimum, multiply};
 use mlx_rs::{Array, Dtype};
 use safetensors::tensor::Dtype as Stored;
 
@@ -219,13 +219,40 @@ impl Bert {
     fn activated(&self, x: Array) -> Result<Array, Exception> {
         match self.shape.activation() {
             Activation::Relu => maximum(x, Array::from_f32(0.0)),
+            // Φ(x) = (1 + erf(x / √2)) / 2 (Hendrycks and Gimpel, 2016).
             Activation::Gelu => {
-                // Φ(x) = (1 + erf(x / √2)) / 2 (Hendrycks and Gimpel, 2016).
-                let phi = erf(multiply(&x, Array::from_f32(std::f32::consts::FRAC_1_SQRT_2))?)?;
+                let phi = erf(&multiply(&x, Array::from_f32(std::f32::consts::FRAC_1_SQRT_2))?)?;
                 multiply(multiply(x, Array::from_f32(0.5))?, add(phi, Array::from_f32(1.0))?)
             }
         }
     }
+}
+
+/// The error function, off by 5e-7 at most: Eigen's rational approximation over -4 to 4. MLX's own takes almost half
+/// of a forward pass on x86, where it goes number by number through an exponential.
+fn erf(x: &Array) -> Result<Array, Exception> {
+    const ABOVE: [f32; 7] = [
+        -2.726_142_3e-10,
+        2.770_681_4e-8,
+        -2.101_024e-6,
+        -5.692_506_4e-5,
+        -7.349_906_3e-4,
+        -2.954_599_8e-3,
+        -1.609_603_3e-2,
+    ];
+    const BELOW: [f32; 5] =
+        [-1.456_607_2e-5, -2.133_740_6e-4, -1.682_827e-3, -7.373_329_2e-3, -1.426_473_9e-2];
+    let x = minimum(maximum(x, Array::from_f32(-4.0))?, Array::from_f32(4.0))?;
+    let square = multiply(&x, &x)?;
+    // Horner's scheme.
+    let polynomial = |coefficients: &[f32]| {
+        let mut sum = Array::from_f32(coefficients[0]);
+        for coefficient in &coefficients[1..] {
+            sum = add(multiply(&square, &sum)?, Array::from_f32(*coefficient))?;
+        }
+        Ok::<_, Exception>(sum)
+    };
+    divide(multiply(&x, polynomial(&ABOVE)?)?, polynomial(&BELOW)?)
 }
 
 /// b × 1 × n: what each piece has of the mean.
@@ -285,5 +312,19 @@ impl Tensors {
             outer: self.linear(&[name("output.dense")])?,
             outer_norm: self.norm(&name("output.LayerNorm"))?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn erf_is_the_error_function() {
+        let places: Vec<f32> = (-600..=600).map(|i| i as f32 / 100.0).collect();
+        let places = Array::from_slice(&places, &[places.len() as i32]);
+        let (ours, theirs) = (erf(&places).unwrap(), mlx_rs::ops::erf(&places).unwrap());
+        let off = mlx_rs::ops::abs(ours.subtract(theirs).unwrap()).unwrap().max(false).unwrap();
+        assert!(off.to_vec_exact::<f32>().unwrap()[0] < 1e-6, "{off:?}");
     }
 }
