@@ -23,7 +23,7 @@ impl Doubts {
         let (bare, open) = word.strip_suffix('*').map_or((word, false), |bare| (bare, true));
         let mut room = String::new();
         let normal = example::normal(&fold(bare), &mut room);
-        if normal.is_empty() || normal.contains(' ') || bare.contains('*') {
+        if !normal.contains(char::is_alphanumeric) || normal.contains(' ') || bare.contains('*') {
             return Err("`doubt` takes single words, with a `*` at the end for any ending");
         }
         match open {

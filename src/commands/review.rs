@@ -239,7 +239,15 @@ mod tests {
 
     #[test]
     fn a_prompt_does_not_speak_to_the_terminal() {
-        let shown = Shown(&past("a\u{1b}[2Jb\r\nc")).to_string();
-        assert!(shown.ends_with("\n  | a\u{fffd}[2Jb\n  | c") && !shown.contains('\u{1b}'), "{shown:?}");
+        let forged = Past {
+            category: "gen\u{1b}[31m".into(),
+            rule: Some("x\u{202e}".into()),
+            ..past("a\u{1b}[2Jb\r\nc")
+        };
+        let shown = Shown(&forged).to_string();
+        assert!(
+            shown.ends_with("\n  | a\u{fffd}[2Jb\n  | c") && !shown.contains(['\u{1b}', '\u{202e}']),
+            "{shown:?}"
+        );
     }
 }

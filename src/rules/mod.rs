@@ -191,7 +191,8 @@ impl Snapshot {
         let best = self.forms(facts, &mut room).filter_map(fits).max_by(|a, b| a.1.total_cmp(&b.1));
         let (answer, score, form) = best?;
         let answer: &Answer = self.answers.get(answer as usize)?;
-        self.may_be_taken_for(answer, form).then_some((answer, score))
+        let fits = self.may_be_taken_for(answer, form) && !self.is_doubtful(facts, &self.kin(answer));
+        fits.then_some((answer, score))
     }
 
     /// The answer that the classifier names, or the one that stands for several of which it cannot say which; if
@@ -209,17 +210,20 @@ impl Snapshot {
         };
         let kin = self.kin(answer);
         let mut room = String::new();
-        let in_place = |form: &str| {
-            let doubtful = |word: &str| self.doubts.is_one(word) && !self.fitting.knows(word, &kin);
-            !form.split(' ').any(doubtful) && !self.fitting.speaks_of_writer(form, &kin)
-        };
-        // Doubt is not taken off with the fillers around it.
-        let whole = example::normal(facts.folded, &mut room);
-        if !in_place(whole) {
+        let of_writer = self.fitting.speaks_of_writer(example::normal(facts.folded, &mut room), &kin);
+        if of_writer || self.is_doubtful(facts, &kin) {
             return None;
         }
         let mut room = String::new();
         self.forms(facts, &mut room).any(|form| self.may_be_taken_for(answer, form)).then_some(answer)
+    }
+
+    /// A word of `doubt` stands in the message that no example of these answers has. It is looked for among the
+    /// fillers, too: "but" is one.
+    fn is_doubtful(&self, facts: &Facts<'_>, answers: &[u32]) -> bool {
+        let mut room = String::new();
+        let mut words = example::normal(facts.folded, &mut room).split(' ');
+        words.any(|word| self.doubts.is_one(word) && !self.fitting.knows(word, answers))
     }
 
     /// The numbers of an answer and of those that it stands for.
