@@ -441,7 +441,7 @@ mod tests {
             "upstream",
             "\"so\" is unknown"
         );
-        assert_eq!(foreseen("what can you which tell me", &[("capabilities", 0.9)]), "capabilities");
+        assert_eq!(foreseen("can you tell me what", &[("capabilities", 0.9)]), "capabilities");
         assert_eq!(foreseen("what can you tell me about bees", &[("capabilities", 0.9)]), "upstream");
     }
 
