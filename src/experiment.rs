@@ -3,6 +3,7 @@
 
 use crate::ask::Ask;
 use crate::config::Experiment;
+use crate::fnv;
 use crate::text::window;
 
 /// How an ask is decided.
@@ -34,15 +35,12 @@ impl Experiment {
 }
 
 /// The hash of what is asked: the last human message (of a long one the ends that rules see, too) and the model's
-/// name, whatever the dialect. 64-bit FNV-1a over text, a byte 0xff (which is in no text) and model, then MurmurHash3's last mixing, because FNV leaves
-/// the upper bits of short texts much alike. Fixed for good: a retry, a restart or another machine must find
-/// the same arm.
+/// name, whatever the dialect. 64-bit FNV-1a over text, a byte 0xff (which is in no text) and model, then MurmurHash3's
+/// last mixing, because FNV leaves the upper bits of short texts much alike. Fixed for good: a retry, a restart or
+/// another machine must find the same arm.
 pub fn hash(ask: &Ask<'_>) -> u64 {
     let text = window(&ask.text);
-    let bytes = text.bytes().chain([0xff]).chain(ask.model.bytes());
-    mix(bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    }))
+    mix([text.as_bytes(), &[0xff], ask.model.as_bytes()].into_iter().fold(fnv::BASIS, fnv::more))
 }
 
 fn mix(mut hash: u64) -> u64 {

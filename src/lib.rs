@@ -30,6 +30,7 @@ pub mod decisions;
 pub mod dialect;
 pub mod experiment;
 pub mod explain;
+mod fnv;
 pub mod intent;
 pub mod log;
 pub mod metrics;

@@ -40,20 +40,22 @@ fn figure(figures: &Value, name: &str) -> f64 {
     figures[name].as_f64().unwrap_or_else(|| panic!("{name} of {figures}"))
 }
 
-#[test]
-fn real_asks() {
-    let found = figures(&lines("asks-real.tsv", classified));
-    assert!(figure(&found, "accuracy") >= 0.91, "{found}");
-    assert!(figure(&found, "greeting_coverage") >= 0.6, "{found}");
+/// Floors of accuracy and of greetings answered here, on a fixture's lines that the classifier may be asked about.
+fn holds(name: &str, accuracy: f64, coverage: f64) {
+    let found = figures(&lines(name, classified));
+    assert!(figure(&found, "accuracy") >= accuracy, "{found}");
+    assert!(figure(&found, "greeting_coverage") >= coverage, "{found}");
     assert!(figure(&found, "false_local_rate") <= 0.004, "{found}");
 }
 
 #[test]
+fn real_asks() {
+    holds("asks-real.tsv", 0.91, 0.6);
+}
+
+#[test]
 fn chat_lines_half_of_them_borderline() {
-    let found = figures(&lines("asks-chat.tsv", classified));
-    assert!(figure(&found, "accuracy") >= 0.88, "{found}");
-    assert!(figure(&found, "greeting_coverage") >= 0.42, "{found}");
-    assert!(figure(&found, "false_local_rate") <= 0.004, "{found}");
+    holds("asks-chat.tsv", 0.88, 0.42);
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! Words that make a message more than small talk: somebody else, something broken, distress. Where one of them stands,
-//! the classifier's word alone answers nothing, unless the answer's own examples have it.
+//! neither a near example nor the classifier's word answers anything, unless the answer's own examples have it.
 
 use std::collections::HashSet;
 

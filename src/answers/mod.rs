@@ -1,7 +1,8 @@
 //! Answers that brainstem gives itself.
 //!
 //! Layout: `template` turns a text with live values into words, `example` is the form in which messages and
-//! examples are compared, `fitting` picks an answer for a social message that no rule named, `doubt` knows what speaks against it.
+//! examples are compared, `fitting` picks an answer for a social message that no rule named, `doubt`
+//! knows what speaks against it.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -26,8 +27,8 @@ pub struct Answer {
     pub examples: Vec<String>,
     /// Names of the answers that it can stand for, where it is clear that one of them is asked for, but not which.
     pub covers: Vec<Arc<str>>,
-    /// Given on the classifier's word only for a message each of whose words stands in some example: what it says of
-    /// us could be asked of anything ("what can you tell me about bees").
+    /// Given on the classifier's word only for a message each of whose words stands in one of its examples: what it says
+    /// of us could be asked of anything ("what can you tell me about bees").
     pub strict: bool,
     /// Language code and texts, at least one, in the order of the file.
     pub(crate) texts: Vec<(String, Vec<Text>)>,
@@ -67,12 +68,7 @@ impl Answer {
 
     /// A misunderstood ask would get a wrong answer, not just an idle one: it is strict, or states facts.
     pub fn is_about_us(&self) -> bool {
-        self.strict || self.states_facts()
-    }
-
-    /// It states facts of the moment (the time, the models), so a misunderstood ask gets a wrong one.
-    pub fn states_facts(&self) -> bool {
-        self.templates.state_facts()
+        self.strict || self.templates.state_facts()
     }
 
     /// The languages that it is written in.

@@ -187,14 +187,7 @@ mod tests {
     use super::*;
 
     fn past(text: &str) -> Past {
-        Past {
-            text: text.into(),
-            hash: "0a".into(),
-            category: "general".into(),
-            decided_by: "default".into(),
-            rule: None,
-            scores: vec![(Label::Coding, 0.41), (Label::General, 0.4)],
-        }
+        Past { scores: vec![(Label::Coding, 0.41), (Label::General, 0.4)], ..past::sample(text) }
     }
 
     /// What is said of "one", "two" and "three", how many that are, and what was shown.

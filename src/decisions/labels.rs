@@ -173,18 +173,8 @@ fn one(line: &str) -> Result<Option<Labelled>, String> {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use super::super::past::sample as past;
     use super::*;
-
-    fn past(text: &str) -> Past {
-        Past {
-            text: text.into(),
-            hash: "0a".into(),
-            category: "general".into(),
-            decided_by: "default".into(),
-            rule: None,
-            scores: Vec::new(),
-        }
-    }
 
     fn pairs(lines: &[Labelled]) -> Vec<(&str, &str)> {
         lines.iter().map(|line| (line.label.name(), &*line.text)).collect()

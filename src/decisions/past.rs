@@ -107,6 +107,18 @@ pub(super) fn exists(path: &Path) -> bool {
 }
 
 #[cfg(test)]
+pub(crate) fn sample(text: &str) -> Past {
+    Past {
+        text: text.into(),
+        hash: "0a".into(),
+        category: "general".into(),
+        decided_by: "default".into(),
+        rule: None,
+        scores: Vec::new(),
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -10,6 +10,7 @@
 
 use std::borrow::Cow;
 
+use crate::fnv;
 use crate::text::fold;
 
 /// Of this way of making features. Weights carry it.
@@ -141,7 +142,7 @@ impl Filler<'_> {
         for start in 0..len {
             let mut hash = basis(Kind::Gram);
             for (n, c) in chars[start..len].iter().take(self.settings.gram_max).enumerate() {
-                hash = byte(hash, c.encode_utf8(&mut [0; 4]).as_bytes());
+                hash = fnv::more(hash, c.encode_utf8(&mut [0; 4]).as_bytes());
                 if n + 1 >= self.settings.gram_min && n + 1 < len {
                     self.push(Kind::Gram, hash);
                 }
@@ -193,7 +194,7 @@ impl Filler<'_> {
     }
 
     fn flag(&mut self, name: &str, value: usize) {
-        self.push(Kind::Shape, byte(byte(basis(Kind::Shape), name.as_bytes()), &[value as u8]));
+        self.push(Kind::Shape, fnv::more(fnv::more(basis(Kind::Shape), name.as_bytes()), &[value as u8]));
     }
 }
 
@@ -223,19 +224,14 @@ pub fn stem(word: &str) -> &str {
 }
 
 fn basis(kind: Kind) -> u64 {
-    0xcbf2_9ce4_8422_2325 ^ (kind as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
-}
-
-/// FNV-1a over some bytes more.
-fn byte(hash: u64, bytes: &[u8]) -> u64 {
-    bytes.iter().fold(hash, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3))
+    fnv::BASIS ^ (kind as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 /// FNV-1a over a word in which all digits are alike and at most [`MAX_CHARS`] characters count.
 fn digits(hash: u64, word: &str) -> u64 {
     word.chars().take(MAX_CHARS).fold(hash, |h, c| {
         let c = if c.is_ascii_digit() { '0' } else { c };
-        byte(h, c.encode_utf8(&mut [0; 4]).as_bytes())
+        fnv::more(h, c.encode_utf8(&mut [0; 4]).as_bytes())
     })
 }
 

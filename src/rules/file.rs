@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::fnv;
 use crate::problem::Problem;
 
 /// How files of taught phrases end.
@@ -124,19 +125,18 @@ fn read_file(path: &Path) -> Result<String, Problem> {
     })
 }
 
-/// FNV-1a, 64 bits: small, and the same on every machine and in every release.
+/// The hash of a set of files.
 struct Fnv(u64);
 
 impl Fnv {
     fn new() -> Self {
-        Self(0xcbf2_9ce4_8422_2325)
+        Self(fnv::BASIS)
     }
 
     /// A text and its end, so that "a","bc" and "ab","c" differ.
     fn text(&mut self, bytes: &[u8]) {
-        for byte in (bytes.len() as u64).to_le_bytes().iter().chain(bytes) {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
+        let length = fnv::more(self.0, &(bytes.len() as u64).to_le_bytes());
+        self.0 = fnv::more(length, bytes);
     }
 }
 

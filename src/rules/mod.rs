@@ -2,8 +2,8 @@
 //!
 //! Layout, in the order in which a rules directory becomes a decision: `file` reads the directory, `table`
 //! and `raw` make typed rules of it that still know their places, `compile` checks and compiles them
-//! (`keywords`, `patterns`, `conditions`, `bounds`), `matching` finds the rules that a message matches, and
-//! `watch` does all of it again when a file changes.
+//! (`keywords` behind a `gate`, `patterns` behind `literals`, `conditions`, `bounds`), `matching` finds the rules that a
+//! message matches, and `watch` does all of it again when a file changes.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -27,6 +27,7 @@ mod bounds;
 mod compile;
 mod conditions;
 pub(crate) mod file;
+mod gate;
 pub(crate) mod keywords;
 mod literals;
 mod matching;
@@ -188,10 +189,13 @@ impl Snapshot {
     pub fn fitting<'s>(&'s self, facts: &Facts<'_>) -> Option<(&'s Answer, f32)> {
         let mut room = String::new();
         let fits = |form| self.fitting.best(form).map(|(answer, score)| (answer, score, form));
-        let best = self.forms(facts, &mut room).filter_map(fits).max_by(|a, b| a.1.total_cmp(&b.1));
+        let mut forms = self.forms(facts, &mut room).peekable();
+        let whole = *forms.peek()?;
+        let best = forms.filter_map(fits).max_by(|a, b| a.1.total_cmp(&b.1));
         let (answer, score, form) = best?;
         let answer: &Answer = self.answers.get(answer as usize)?;
-        let fits = self.may_be_taken_for(answer, form) && !self.is_doubtful(facts, &self.kin(answer));
+        let kin = self.kin(answer);
+        let fits = !self.is_doubtful(whole, &kin) && self.may_be_taken_for(answer, &kin, form);
         fits.then_some((answer, score))
     }
 
@@ -210,20 +214,18 @@ impl Snapshot {
         };
         let kin = self.kin(answer);
         let mut room = String::new();
-        let of_writer = self.fitting.speaks_of_writer(example::normal(facts.folded, &mut room), &kin);
-        if of_writer || self.is_doubtful(facts, &kin) {
+        let mut forms = self.forms(facts, &mut room).peekable();
+        let whole = *forms.peek()?;
+        if self.fitting.speaks_of_writer(whole, &kin) || self.is_doubtful(whole, &kin) {
             return None;
         }
-        let mut room = String::new();
-        self.forms(facts, &mut room).any(|form| self.may_be_taken_for(answer, form)).then_some(answer)
+        forms.any(|form| self.may_be_taken_for(answer, &kin, form)).then_some(answer)
     }
 
-    /// A word of `doubt` stands in the message that no example of these answers has. It is looked for among the
-    /// fillers, too: "but" is one.
-    fn is_doubtful(&self, facts: &Facts<'_>, answers: &[u32]) -> bool {
-        let mut room = String::new();
-        let mut words = example::normal(facts.folded, &mut room).split(' ');
-        words.any(|word| self.doubts.is_one(word) && !self.fitting.knows(word, answers))
+    /// A word of `doubt` stands in a whole message in normal form that no example of these answers has. Not in one
+    /// without its fillers: "but" is one.
+    fn is_doubtful(&self, whole: &str, answers: &[u32]) -> bool {
+        whole.split(' ').any(|word| self.doubts.is_one(word) && !self.fitting.knows(word, answers))
     }
 
     /// The numbers of an answer and of those that it stands for.
@@ -241,11 +243,8 @@ impl Snapshot {
 
     /// An answer about us is given for a message that no rule names only if each of its words stands in one of
     /// the answer's own examples: "which models of tesla are there" is not about us.
-    fn may_be_taken_for(&self, answer: &Answer, form: &str) -> bool {
-        !answer.is_about_us() || {
-            let kin = self.kin(answer);
-            form.split(' ').all(|word| self.fitting.knows(word, &kin))
-        }
+    fn may_be_taken_for(&self, answer: &Answer, kin: &[u32], form: &str) -> bool {
+        !answer.is_about_us() || form.split(' ').all(|word| self.fitting.knows(word, kin))
     }
 
     /// The answer of that name.

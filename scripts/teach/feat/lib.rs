@@ -4,6 +4,8 @@
 
 use std::ffi::c_char;
 
+#[path = "../../../src/fnv.rs"]
+mod fnv;
 #[path = "../../../src/intent/features.rs"]
 mod features;
 #[path = "../../../src/intent/holdout.rs"]

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use safetensors::tensor::Metadata;
 
+use crate::fnv;
 use crate::intent::weights::ModelError;
 
 /// No header of a model that may be light is longer (the largest encoder's is 50 KB).
@@ -52,17 +53,12 @@ pub fn fingerprint(path: &Path) -> std::io::Result<u64> {
     const PIECE: u64 = 1 << 16;
     let mut file = std::fs::File::open(path)?;
     let length = file.metadata()?.len();
-    let mut hash = fnv(0xcbf2_9ce4_8422_2325, &length.to_le_bytes());
+    let mut hash = fnv::more(fnv::BASIS, &length.to_le_bytes());
     for at in [0, length / 3, length / 2, length / 3 * 2, length.saturating_sub(PIECE)] {
         file.seek(SeekFrom::Start(at))?;
         let mut piece = Vec::new();
         (&mut file).take(PIECE).read_to_end(&mut piece)?;
-        hash = fnv(hash, &piece);
+        hash = fnv::more(hash, &piece);
     }
     Ok(hash)
-}
-
-/// FNV-1a, 64 bits, going on from `hash`.
-pub fn fnv(hash: u64, bytes: &[u8]) -> u64 {
-    bytes.iter().fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }

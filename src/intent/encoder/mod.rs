@@ -57,7 +57,7 @@ impl Encoder {
         let (width, about) = (shape.hidden_size, shape.describe());
         let bert = with_stream(&stream, || Bert::load(&path, &header, shape))?;
         // Vectors depend on the manner, too: a head that was made with another one does not fit.
-        let fingerprint = file::fnv(print, format!("{manner:?}").as_bytes());
+        let fingerprint = crate::fnv::more(print, format!("{manner:?}").as_bytes());
         let about = format!("{about}, {:.1} M parameters", header.parameters as f64 / 1e6);
         Ok(Self { stream, tokenizer, bert, manner, width, fingerprint, about })
     }
