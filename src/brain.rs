@@ -19,6 +19,7 @@ use crate::decisions::{Decisions, Entry};
 use crate::experiment::{self, Arm};
 use crate::intent::Classifier;
 use crate::intent::worker::{Health, Intent, Load, Manners, Outcome};
+use crate::light::Engine;
 use crate::metrics::Metrics;
 use crate::problem::Problem;
 use crate::rules::{Facts, Reload, Snapshot, VocabularyBuf};
@@ -36,6 +37,8 @@ pub struct Brain {
     pub complaints: Arc<ArcSwap<Vec<Problem>>>,
     /// The classifier, unless its mode is off.
     pub intent: Option<Arc<Intent>>,
+    /// The light model, if one is configured.
+    pub light: Engine,
     /// In the config's order; empty in commands that start no proxy.
     pub upstreams: Vec<Upstream>,
     /// The log of decisions, in a proxy that keeps one.
@@ -204,6 +207,7 @@ impl Brain {
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
             complaints: Arc::default(),
             intent,
+            light: Engine::off(),
             upstreams,
             metrics,
             started: Instant::now(),

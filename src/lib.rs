@@ -14,6 +14,7 @@
 //! | an [`answers`] text is written in the caller's dialect, or the bytes go on to Ollama | [`answers`], [`dialect`], [`proxy`] |
 //! | everything is counted, by [`experiment`] arm if there is one, and perhaps logged | [`metrics`], [`decisions`] |
 //!
+//! Beside it: [`light`], a small language model for what is light.
 //! Around it: [`config`] (typed → checked), [`upstream`] (what is known of the servers), [`admin`] (the
 //! operator's address), [`explain`] (a decision laid open), [`commands`] and [`cli`] (the binary).
 
@@ -32,6 +33,7 @@ pub mod experiment;
 pub mod explain;
 mod fnv;
 pub mod intent;
+pub mod light;
 pub mod log;
 pub mod metrics;
 pub mod problem;
