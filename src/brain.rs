@@ -23,6 +23,8 @@ use crate::light::Engine;
 use crate::metrics::Metrics;
 use crate::problem::Problem;
 use crate::rules::{Facts, Reload, Snapshot, VocabularyBuf};
+use crate::tasks::desk::Tools;
+use crate::tasks::{Desk, Signals};
 use crate::text;
 use crate::upstream::{Seen, Upstream};
 
@@ -39,6 +41,8 @@ pub struct Brain {
     pub intent: Option<Arc<Intent>>,
     /// The light model, if one is configured.
     pub light: Engine,
+    /// Where light tasks are done.
+    pub desk: Desk,
     /// In the config's order; empty in commands that start no proxy.
     pub upstreams: Vec<Upstream>,
     /// The log of decisions, in a proxy that keeps one.
@@ -77,6 +81,11 @@ impl Brain {
     /// What the last look at that upstream showed.
     pub fn seen(&self, index: usize) -> Arc<Seen> {
         self.upstreams.get(index).map(Upstream::seen).unwrap_or_default()
+    }
+
+    /// What light tasks are done with.
+    pub fn tools(&self) -> Tools<'_> {
+        Tools { intent: self.intent.as_ref(), light: &self.light, by_model: &self.config.tasks.by_model }
     }
 
     /// The classifier's state, in words.
@@ -122,6 +131,8 @@ impl Brain {
             hint,
             may_have: &may_have,
             guards: around.guards,
+            signals: Signals::of(&self.config.tasks, ask, &seen),
+            light: self.light.about().is_some(),
         };
         stages.look = clock.elapsed();
         let clock = Instant::now();
@@ -144,7 +155,9 @@ impl Brain {
         };
         let decision = decide::conclude(draft, verdict, &ground);
         stages.route = clock.elapsed();
-        let sight = Sight { snapshot: &snapshot, ask, facts: &facts, consulted: &consulted, arm, stages };
+        let signals = ground.signals;
+        let sight =
+            Sight { snapshot: &snapshot, ask, facts: &facts, consulted: &consulted, arm, signals, stages };
         let done = act(&sight, &decision);
         let logged =
             self.decisions.as_ref().zip(around.id).map(|(log, id)| {
@@ -172,6 +185,8 @@ pub struct Sight<'a> {
     pub consulted: &'a Consulted,
     /// The ask's arm, while an experiment runs.
     pub arm: Option<Arm>,
+    /// What the light tasks say of it.
+    pub signals: Signals,
     /// How long it took.
     pub stages: Stages,
 }
@@ -208,6 +223,7 @@ impl Brain {
             complaints: Arc::default(),
             intent,
             light: Engine::off(),
+            desk: Desk::default(),
             upstreams,
             metrics,
             started: Instant::now(),

@@ -66,6 +66,10 @@ enum Command {
     Explain(commands::explain::Explain),
     /// Run labelled lines through rules and classifier exactly as requests would go
     Eval(commands::eval::Eval),
+    /// Do one of the light tasks: intent, title, fact, …
+    Light(commands::light::Light),
+    /// Run the labelled items of the light tasks and print one table
+    EvalTasks(commands::eval_tasks::EvalTasks),
     /// Classify lines from stdin, one JSON object each; the classifier alone
     Classify,
     /// Walk through the least certain decisions of a log and label them
@@ -86,6 +90,8 @@ impl Cli {
             Command::Check => commands::check::run(settings),
             Command::Explain(explain) => explain.run(settings),
             Command::Eval(eval) => eval.run(settings),
+            Command::Light(light) => light.run(settings),
+            Command::EvalTasks(eval) => eval.run(settings),
             Command::Classify => commands::classify::run(settings),
             Command::Review(review) => review.run(settings),
             Command::Measure(measure) => measure.run(),

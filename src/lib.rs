@@ -40,5 +40,6 @@ pub mod problem;
 pub mod proxy;
 pub mod rules;
 mod swar;
+pub mod tasks;
 pub mod text;
 pub mod upstream;

@@ -65,6 +65,12 @@ pub struct Metrics {
     pub classifier_up: IntGauge,
     /// `light_memory_bytes{kind}`
     pub light_memory: GaugeVec,
+    /// `light_tasks_total{task,outcome}`
+    pub light_tasks: IntCounterVec,
+    /// `light_task_seconds{task}`
+    pub light_task_seconds: HistogramVec,
+    /// `signals_total{signal,value}`
+    pub signals: IntCounterVec,
     /// `light_restarts_total`
     pub light_restarts: IntCounter,
     /// `inflight_requests`
@@ -154,6 +160,24 @@ impl Metrics {
             rules_last_success: gauge(&r, "rules_last_success_timestamp_seconds", "When it was loaded.")?,
             classifier_up: int_gauge(&r, "classifier_up", "1 if the next ask would reach it.")?,
             light_memory: gauges(&r, "light_memory_bytes", "MLX's memory.", &["kind"])?,
+            light_tasks: counters(
+                &r,
+                "light_tasks_total",
+                "Light tasks by what came of them.",
+                &["task", "outcome"],
+            )?,
+            light_task_seconds: histograms(
+                &r,
+                "light_task_seconds",
+                "How long light tasks took.",
+                &["task"],
+            )?,
+            signals: counters(
+                &r,
+                "signals_total",
+                "What light tasks said of asks on their way.",
+                &["signal", "value"],
+            )?,
             light_restarts: counter(&r, "light_restarts_total", "Times the engine was made anew.")?,
             inflight: int_gauge(&r, "inflight_requests", "Being served now.")?,
             inflight_bytes: int_gauge(&r, "inflight_body_bytes", "Bodies held for inspection now.")?,

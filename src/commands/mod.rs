@@ -3,7 +3,9 @@
 pub mod check;
 pub mod classify;
 pub mod eval;
+pub mod eval_tasks;
 pub mod explain;
+pub mod light;
 pub mod measure;
 pub mod review;
 pub mod serve;

@@ -66,6 +66,7 @@ impl<'a> Checker<'a> {
             preload: self.preload(raw.light.preload),
             cache_limit: self.size("light.cache_limit", &raw.light.cache_limit, "64MiB"),
         };
+        let tasks = self.tasks(raw.tasks, &mut warnings);
         let limits = Limits {
             max_body: self.bytes("limits.max_body", &raw.limits.max_body, "64MiB"),
             max_inspect: self.bytes("limits.max_inspect", &raw.limits.max_inspect, "16MiB"),
@@ -98,6 +99,7 @@ impl<'a> Checker<'a> {
                 categories,
                 classifier,
                 light,
+                tasks,
                 limits,
                 log,
                 experiment,
@@ -145,7 +147,9 @@ impl<'a> Checker<'a> {
             category,
             route: self.read(&key("route"), &raw.route, default, route),
             upstream: self.read(&key("upstream"), &raw.upstream, "default", |name| one_of(name, &names)),
-            model: raw.model.map(toml::Spanned::into_inner).filter(|m| !m.is_empty()),
+            model: named(raw.model),
+            small_model: named(raw.small_model),
+            heavy_model: named(raw.heavy_model),
         }
     }
 
@@ -173,7 +177,7 @@ impl<'a> Checker<'a> {
         !list.get_ref().is_empty()
     }
 
-    fn take<T>(&mut self, raw: Key<T>, default: T) -> T {
+    pub(super) fn take<T>(&mut self, raw: Key<T>, default: T) -> T {
         raw.map_or(default, toml::Spanned::into_inner)
     }
 
@@ -198,7 +202,7 @@ impl<'a> Checker<'a> {
     }
 
     /// A text read by `how`; its default is read the same way.
-    fn read<T>(
+    pub(super) fn read<T>(
         &mut self,
         key: &str,
         raw: &Key<String>,
@@ -217,7 +221,14 @@ impl<'a> Checker<'a> {
         how(default).unwrap_or_else(|_| T::fallback())
     }
 
-    fn span(&mut self, key: &str, raw: &Key<String>, default: &str, low: &str, high: &str) -> Duration {
+    pub(super) fn span(
+        &mut self,
+        key: &str,
+        raw: &Key<String>,
+        default: &str,
+        low: &str,
+        high: &str,
+    ) -> Duration {
         let parse = |text: &str| {
             let bad = |_| format!("\"{text}\" is no time span; write it like \"500ms\", \"8s\", \"10m\"");
             let span = jiff::SignedDuration::from_str(text).map_err(bad)?;
@@ -243,7 +254,7 @@ impl<'a> Checker<'a> {
     }
 
     /// A fault of a key: at its place in the file, or under the name of the variable or flag that set it.
-    fn note(&mut self, key: &str, offset: usize, message: String) {
+    pub(super) fn note(&mut self, key: &str, offset: usize, message: String) {
         self.problems.push(match self.said.get(key) {
             Some(who) => Problem::whole(Path::new(who), message),
             None => Problem::at(self.file, self.text, offset, format!("{key}: {message}")),
@@ -251,8 +262,13 @@ impl<'a> Checker<'a> {
     }
 }
 
+/// A name that may be left empty.
+pub(super) fn named(raw: Key<String>) -> Option<String> {
+    raw.map(toml::Spanned::into_inner).filter(|name| !name.is_empty())
+}
+
 /// What stands in for a default that its own reader refuses; only the compiler needs it.
-trait Fallback {
+pub(super) trait Fallback {
     fn fallback() -> Self;
 }
 
@@ -309,11 +325,11 @@ fn url(text: &str) -> Result<String, String> {
     Ok(format!("{}:{port}", authority.host()))
 }
 
-fn one_of(name: &str, allowed: &[&str]) -> Result<usize, String> {
+pub(super) fn one_of(name: &str, allowed: &[&str]) -> Result<usize, String> {
     allowed.iter().position(|a| *a == name).ok_or_else(|| unknown(name, allowed))
 }
 
-fn unknown(name: &str, allowed: &[&str]) -> String {
+pub(super) fn unknown(name: &str, allowed: &[&str]) -> String {
     let hint = nearest(name, allowed.iter().copied()).map(|n| format!("; did you mean \"{n}\"?"));
     let list = allowed.iter().map(|a| format!("\"{a}\"")).collect::<Vec<_>>().join(", ");
     format!("\"{name}\" is unknown; allowed: {list}{}", hint.unwrap_or_default())

@@ -3,10 +3,13 @@
 mod check;
 mod env;
 mod raw;
+mod tasks;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+pub use self::tasks::{Background, Clarifying, Complexity, Safety, Tasks};
 
 use crate::category::Category;
 use crate::problem::Problem;
@@ -29,6 +32,8 @@ pub struct Config {
     pub classifier: Classifier,
     /// `[light]`
     pub light: Light,
+    /// `[tasks]`
+    pub tasks: Tasks,
     /// `[limits]`
     pub limits: Limits,
     /// `[log]`
@@ -112,6 +117,10 @@ pub struct CategoryPolicy {
     pub upstream: usize,
     /// The model for asks that leave the choice to us (`auto`).
     pub model: Option<String>,
+    /// The one for such asks of complexity 1 and 2, while complexity routes.
+    pub small_model: Option<String>,
+    /// The one for such asks of complexity 4 and 5.
+    pub heavy_model: Option<String>,
 }
 
 /// Whether the classifier's word counts.

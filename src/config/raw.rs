@@ -17,6 +17,7 @@ pub(super) struct RawConfig {
     pub(super) categories: BTreeMap<String, RawCategory>,
     pub(super) classifier: RawClassifier,
     pub(super) light: RawLight,
+    pub(super) tasks: RawTasks,
     pub(super) limits: RawLimits,
     pub(super) log: RawLog,
     pub(super) experiment: RawExperiment,
@@ -57,6 +58,8 @@ pub(super) struct RawCategory {
     pub(super) route: Key<String>,
     pub(super) upstream: Key<String>,
     pub(super) model: Key<String>,
+    pub(super) small_model: Key<String>,
+    pub(super) heavy_model: Key<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -78,6 +81,21 @@ pub(super) struct RawLight {
     pub(super) max_cached_models: Key<usize>,
     pub(super) preload: Key<Vec<String>>,
     pub(super) cache_limit: Key<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawTasks {
+    pub(super) enabled: Key<bool>,
+    pub(super) timeout: Key<String>,
+    pub(super) embed: Key<bool>,
+    pub(super) by_model: Key<Vec<String>>,
+    pub(super) complexity: Key<String>,
+    pub(super) clarify: Key<String>,
+    pub(super) safety: Key<String>,
+    pub(super) background: Key<String>,
+    pub(super) background_model: Key<String>,
+    pub(super) small_talk: Key<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -120,9 +138,24 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ),
     ("admin", &["enabled", "listen"]),
     ("upstream", &["url", "connect_timeout", "read_timeout", "poll"]),
-    ("categories", &["route", "upstream", "model"]),
+    ("categories", &["route", "upstream", "model", "small_model", "heavy_model"]),
     ("classifier", &["mode", "model", "timeout", "queue", "cooldown"]),
     ("light", &["only_light", "max_bytes", "max_concurrent", "max_cached_models", "preload", "cache_limit"]),
+    (
+        "tasks",
+        &[
+            "enabled",
+            "timeout",
+            "embed",
+            "by_model",
+            "complexity",
+            "clarify",
+            "safety",
+            "background",
+            "background_model",
+            "small_talk",
+        ],
+    ),
     ("limits", &["max_body", "max_inspect", "inflight", "body_timeout", "max_headers"]),
     ("log", &["level", "format", "decisions", "decisions_text", "decisions_max_size", "decisions_keep"]),
     ("experiment", &["enabled", "classifier_share", "shadow"]),

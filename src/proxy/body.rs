@@ -159,7 +159,8 @@ pub(super) fn forwardable(session: &Session, whole: &Bytes) -> bool {
     whole.is_empty() || session.get_retry_buffer().is_some()
 }
 
-fn content_length(session: &Session) -> Option<usize> {
+/// As the client announces it.
+pub(super) fn content_length(session: &Session) -> Option<usize> {
     session.get_header(CONTENT_LENGTH)?.to_str().ok()?.split(',').next()?.trim().parse().ok()
 }
 

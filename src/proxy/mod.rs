@@ -12,12 +12,14 @@
 //! logging                metrics
 //! ```
 
+mod aside;
 mod asks;
 mod body;
 mod listing;
 pub(crate) mod origin;
 mod passage;
 mod reply;
+mod tasks;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -129,6 +131,7 @@ impl ProxyHttp for Proxy {
                 request.insert_header(header::CONTENT_LENGTH, body.len())?;
             }
         }
+        reply::tell_upstream(request, passage)?;
         if passage.decoded {
             request.remove_header(&header::CONTENT_ENCODING);
         }
@@ -338,6 +341,7 @@ impl Proxy {
             metrics.overhead_seconds.observe(seconds(ours));
         }
         let Some(label) = &passage.verdict else { return };
+        label.signals.count(&metrics.signals);
         if let Some(arm) = label.arm {
             metrics.arm_requests.with_label_values(&[arm.name(), category, route.name()]).inc();
         }

@@ -11,6 +11,7 @@ use crate::config::Route;
 use crate::dialect::Dialect;
 use crate::experiment::Arm;
 use crate::metrics::Metrics;
+use crate::tasks::Signals;
 
 /// Per-request state, handed from filter to filter.
 pub struct Passage {
@@ -43,6 +44,8 @@ pub struct Passage {
     /// When the upstream was turned to.
     pub(super) upstream_since: Option<Instant>,
     pub(super) request_id: String,
+    /// A light task: answered here whatever it is.
+    pub(super) ours: bool,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -56,6 +59,10 @@ pub(super) struct Label {
     pub(super) guard: Option<&'static str>,
     /// While an experiment runs.
     pub(super) arm: Option<Arm>,
+    /// What the light tasks noticed.
+    pub(super) signals: Signals,
+    /// What the light model was to do, if it did.
+    pub(super) light: Option<&'static str>,
 }
 
 /// A body read before forwarding.
@@ -90,6 +97,7 @@ impl Passage {
             body_wait: Duration::ZERO,
             upstream_since: None,
             request_id: String::new(),
+            ours: false,
             metrics,
         }
     }
@@ -101,7 +109,8 @@ impl Passage {
     }
 
     pub(super) fn route(&self) -> Route {
-        self.verdict.as_ref().map_or(Route::Upstream, |label| label.route)
+        let undecided = if self.ours { Route::Local } else { Route::Upstream };
+        self.verdict.as_ref().map_or(undecided, |label| label.route)
     }
 }
 
