@@ -78,6 +78,12 @@ pub(super) struct RawLight {
     pub(super) max_cached_models: Key<usize>,
     pub(super) preload: Key<Vec<String>>,
     pub(super) cache_limit: Key<String>,
+    pub(super) model: Key<String>,
+    pub(super) max_parameters: Key<String>,
+    pub(super) max_model_bytes: Key<String>,
+    pub(super) memory_limit: Key<String>,
+    pub(super) context: Key<usize>,
+    pub(super) idle_unload: Key<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -122,7 +128,23 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("upstream", &["url", "connect_timeout", "read_timeout", "poll"]),
     ("categories", &["route", "upstream", "model"]),
     ("classifier", &["mode", "model", "timeout", "queue", "cooldown"]),
-    ("light", &["only_light", "max_bytes", "max_concurrent", "max_cached_models", "preload", "cache_limit"]),
+    (
+        "light",
+        &[
+            "only_light",
+            "max_bytes",
+            "max_concurrent",
+            "max_cached_models",
+            "preload",
+            "cache_limit",
+            "model",
+            "max_parameters",
+            "max_model_bytes",
+            "memory_limit",
+            "context",
+            "idle_unload",
+        ],
+    ),
     ("limits", &["max_body", "max_inspect", "inflight", "body_timeout", "max_headers"]),
     ("log", &["level", "format", "decisions", "decisions_text", "decisions_max_size", "decisions_keep"]),
     ("experiment", &["enabled", "classifier_share", "shadow"]),
