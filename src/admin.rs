@@ -13,6 +13,7 @@ use crate::brain::{Around, Brain};
 use crate::dialect::Dialect;
 use crate::explain;
 use crate::intent::worker::Health;
+use crate::light::State;
 use crate::metrics::CONTENT_TYPE;
 use crate::proxy::origin;
 
@@ -30,6 +31,7 @@ struct Ready {
     ready: bool,
     rules: RulesState,
     classifier: ClassifierState,
+    light: LightState,
     upstreams: Vec<UpstreamState>,
 }
 
@@ -43,6 +45,12 @@ struct RulesState {
 #[derive(Serialize)]
 struct ClassifierState {
     up: bool,
+    state: &'static str,
+    detail: String,
+}
+
+#[derive(Serialize)]
+struct LightState {
     state: &'static str,
     detail: String,
 }
@@ -118,6 +126,7 @@ impl Admin {
                 answers: snapshot.answers().len(),
             },
             classifier: ClassifierState { up, state, detail },
+            light: light(&self.brain.light.state()),
             upstreams: upstreams.collect(),
         })
     }
@@ -211,6 +220,17 @@ impl ServeHttp for Admin {
         }
         response
     }
+}
+
+fn light(state: &State) -> LightState {
+    let (state, detail) = match state {
+        State::Off => ("off", String::new()),
+        State::Resting => ("resting", String::new()),
+        State::Loading => ("loading", String::new()),
+        State::Ready(about) => ("ready", about.to_string()),
+        State::Down(why) => ("down", why.clone()),
+    };
+    LightState { state, detail }
 }
 
 fn json(value: &impl Serialize) -> Response<Vec<u8>> {

@@ -209,6 +209,8 @@ impl Brain {
         let upstreams = upstreams.map_err(|e| whole("upstream", format!("no thread to watch it: {e}")))?;
         let intent = start_intent(&config, &metrics)
             .map_err(|e| whole("classifier", format!("no thread for it: {e}")))?;
+        let light = crate::light::load::start(&config.light, with_upstreams, metrics.light_restarts.clone())
+            .map_err(|e| whole("light", format!("no thread for it: {e}")))?;
         let decisions = match (&config.log.decisions, with_upstreams) {
             (Some(log), true) => {
                 let started = Decisions::start(log, &metrics.decision_log_lines);
@@ -222,7 +224,7 @@ impl Brain {
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
             complaints: Arc::default(),
             intent,
-            light: Engine::off(),
+            light,
             desk: Desk::default(),
             upstreams,
             metrics,

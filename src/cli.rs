@@ -41,6 +41,11 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The config file, if there is one.
+    pub fn file(&self) -> Option<PathBuf> {
+        self.config.clone().or_else(Config::default_file)
+    }
+
     /// The checked config.
     ///
     /// # Errors

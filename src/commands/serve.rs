@@ -17,6 +17,7 @@ use crate::admin::Admin;
 use crate::brain::{self, Brain};
 use crate::cli::Settings;
 use crate::config::Config;
+use crate::light;
 use crate::proxy::Proxy;
 use crate::rules;
 
@@ -35,6 +36,7 @@ pub fn run(settings: &Settings) -> Result<(), Failure> {
     config.admin = config.admin.map(|at| free(at, "admin.listen or --admin")).transpose()?;
     let brain = Arc::new(Brain::open(config, true)?);
     let _watch = watch_rules(&brain)?;
+    follow_light_model(settings, &brain)?;
     let config = &brain.config;
     let mut server = Server::new_with_opt_and_conf(None, pingora_conf(config));
     server.bootstrap();
@@ -85,6 +87,15 @@ fn watch_rules(brain: &Arc<Brain>) -> Result<rules::Watch, Failure> {
         noting.note_reload(&reload)
     })
     .map_err(|e| Failure::new(format!("{}: {e}", brain.config.proxy.rules.display())))
+}
+
+/// A change of `light.model` in the config file takes effect while the proxy runs.
+fn follow_light_model(settings: &Settings, brain: &Brain) -> Result<(), Failure> {
+    let Some(file) = settings.file() else { return Ok(()) };
+    let again = settings.clone();
+    let read = move || again.load().map(|config| config.light.model);
+    light::follow::follow(&file, brain.light.clone(), brain.config.light.model.clone(), read)?;
+    Ok(())
 }
 
 /// Takes the address for a moment: Pingora would panic on one that is taken, and would not say which port it

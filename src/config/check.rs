@@ -65,6 +65,12 @@ impl<'a> Checker<'a> {
             max_bytes: self.size("light.max_bytes", &raw.light.max_bytes, "64MiB"),
             preload: self.preload(raw.light.preload),
             cache_limit: self.size("light.cache_limit", &raw.light.cache_limit, "64MiB"),
+            model: PathBuf::from(self.take(raw.light.model, String::new())),
+            max_parameters: self.read("light.max_parameters", &raw.light.max_parameters, "4B", count),
+            max_model_bytes: self.size("light.max_model_bytes", &raw.light.max_model_bytes, "3GiB"),
+            memory_limit: self.size("light.memory_limit", &raw.light.memory_limit, "0B"),
+            context: self.plain("light.context", &raw.light.context, 4096, 64..=131_072),
+            idle_unload: self.span("light.idle_unload", &raw.light.idle_unload, "30m", "0s", "24h"),
         };
         let tasks = self.tasks(raw.tasks, &mut warnings);
         let limits = Limits {
@@ -291,6 +297,22 @@ fallback! {
 fn size(text: &str) -> Result<u64, String> {
     let bad = |_| format!("\"{text}\" is no size; write it like \"64MiB\", \"512KiB\", \"1GiB\"");
     bytesize::ByteSize::from_str(text).map(|b| b.as_u64()).map_err(bad)
+}
+
+/// A number of parameters as models are named: "500M", "1.5B".
+fn count(text: &str) -> Result<u64, String> {
+    let bad = || format!("\"{text}\" is no number of parameters; write it like \"500M\", \"1.5B\"");
+    let (digits, unit) = match text.strip_suffix(['M', 'B']) {
+        Some(digits) if text.ends_with('M') => (digits, 1e6),
+        Some(digits) => (digits, 1e9),
+        None => (text, 1.0),
+    };
+    let number: f64 = digits.trim().parse().map_err(|_| bad())?;
+    if (0.0..1e6).contains(&number) || unit == 1.0 && number >= 0.0 {
+        Ok((number * unit) as u64)
+    } else {
+        Err(bad())
+    }
 }
 
 /// A size below which a file would be put aside for every other line.

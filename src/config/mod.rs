@@ -152,14 +152,26 @@ pub struct Classifier {
 /// `[light]`: the guards of everything that MLX runs.
 #[derive(Debug, Clone)]
 pub struct Light {
-    /// Refuse weights above `max_bytes`.
+    /// Refuse what is above the limits below.
     pub only_light: bool,
-    /// The largest weights that count as light.
+    /// The largest weights of a classifier.
     pub max_bytes: u64,
     /// Load at start, not at the first ask.
     pub preload: bool,
     /// MLX's cache of freed buffers, in bytes.
     pub cache_limit: u64,
+    /// The light language model's directory; empty: none.
+    pub model: PathBuf,
+    /// The most numbers that it may have.
+    pub max_parameters: u64,
+    /// The largest weights of it.
+    pub max_model_bytes: u64,
+    /// What MLX is asked to stay below, in bytes; 0: its own default.
+    pub memory_limit: u64,
+    /// Tokens that a prompt and its reply may have together.
+    pub context: usize,
+    /// The model is let go after so long without a request; zero: never.
+    pub idle_unload: Duration,
 }
 
 /// `[limits]`
@@ -233,6 +245,11 @@ impl Config {
         let variables =
             std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
         Self::from_parts(path, variables, overrides)
+    }
+
+    /// The file that is read where none is named, if it exists.
+    pub fn default_file() -> Option<PathBuf> {
+        Some(PathBuf::from(DEFAULT_PATH)).filter(|file| file.exists())
     }
 
     fn from_parts(

@@ -81,6 +81,12 @@ pub(super) struct RawLight {
     pub(super) max_cached_models: Key<usize>,
     pub(super) preload: Key<Vec<String>>,
     pub(super) cache_limit: Key<String>,
+    pub(super) model: Key<String>,
+    pub(super) max_parameters: Key<String>,
+    pub(super) max_model_bytes: Key<String>,
+    pub(super) memory_limit: Key<String>,
+    pub(super) context: Key<usize>,
+    pub(super) idle_unload: Key<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -140,7 +146,23 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("upstream", &["url", "connect_timeout", "read_timeout", "poll"]),
     ("categories", &["route", "upstream", "model", "small_model", "heavy_model"]),
     ("classifier", &["mode", "model", "timeout", "queue", "cooldown"]),
-    ("light", &["only_light", "max_bytes", "max_concurrent", "max_cached_models", "preload", "cache_limit"]),
+    (
+        "light",
+        &[
+            "only_light",
+            "max_bytes",
+            "max_concurrent",
+            "max_cached_models",
+            "preload",
+            "cache_limit",
+            "model",
+            "max_parameters",
+            "max_model_bytes",
+            "memory_limit",
+            "context",
+            "idle_unload",
+        ],
+    ),
     (
         "tasks",
         &[

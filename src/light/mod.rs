@@ -6,9 +6,19 @@
 //! |---|---|
 //! | what goes in and what comes out | [`prompt`] |
 //! | the handle that all requests share | [`engine`] |
+//! | the thread that the model lives on | [`worker`] |
+//! | the model itself | `model` |
+//! | from the config to the engine; a change of the model while it runs | [`load`], [`follow`] |
 
 pub mod engine;
+pub mod follow;
+pub mod load;
+#[cfg(feature = "mlx")]
+pub mod model;
 pub mod prompt;
+#[cfg(feature = "mlx")]
+mod stops;
+pub mod worker;
 
 pub use engine::Engine;
 pub use prompt::{About, Finish, Limits, Piece, Prompt, Refusal, Role, State, Written};

@@ -1,5 +1,7 @@
 //! What goes into the engine and what comes out of it: plain data, no MLX.
 
+use std::fmt;
+
 use serde::Serialize;
 
 /// Who says a turn.
@@ -144,6 +146,14 @@ pub struct About {
     pub bytes: u64,
     /// Tokens that prompt and reply may have together.
     pub context: usize,
+}
+
+impl fmt::Display for About {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millions = self.parameters as f64 / 1e6;
+        let Self { name, kind, context, .. } = self;
+        write!(f, "{name}: {kind}, {millions:.1} M parameters, context {context}")
+    }
 }
 
 /// Whether the engine can be asked.
