@@ -247,7 +247,9 @@ fn label(score: f32) -> Sameness {
 
 /// How much both say the same: from [`YES_FROM`] on they do; below, what they share counts.
 pub(crate) fn score(one: &str, other: &str, cosine: Option<f32>) -> f32 {
-    if fold(one) == fold(other) {
+    let same_words =
+        |a: &str, b: &str| words(a).into_iter().map(|w| w.low).eq(words(b).into_iter().map(|w| w.low));
+    if fold(one) == fold(other) || (same_words(one, other) && !words(one).is_empty()) {
         return 1.0;
     }
     let [start, weights @ ..] = if cosine.is_some() { WITH_ENCODER } else { WITHOUT };
@@ -309,7 +311,7 @@ impl Seen {
 /// A word's first letters, or what stands for all that mean the same.
 fn stem(low: &str) -> String {
     let is = |stem: &&str| if stem.chars().count() <= 4 { low == *stem } else { low.starts_with(stem) };
-    let alike = ALIKE.iter().find(|group| group.iter().any(|stem| is(stem)));
+    let alike = ALIKE.iter().find(|group| group.iter().any(is));
     let kept = alike.and_then(|group| group.first()).copied();
     kept.map_or_else(|| low.chars().take(5).collect(), |first| format!("={first}"))
 }

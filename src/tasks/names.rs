@@ -678,7 +678,7 @@ pub(super) fn names(text: &str, words: &[Word<'_>], taken: &[Range<usize>]) -> V
     let mut at = 0;
     while at < words.len() {
         let free = |n: usize| words.get(n).is_some_and(|w| !taken.iter().any(|t| t.contains(&w.at.start)));
-        if !free(at) || !is_candidate(&words[at]) {
+        if !free(at) || !(is_candidate(&words[at]) || is_initial(text, words, at)) {
             at += 1;
             continue;
         }
@@ -718,6 +718,13 @@ fn is_candidate(word: &Word<'_>) -> bool {
     let initial =
         word.text.chars().count() == 1 && !word.is(&["i", "a", "в", "с", "к", "о", "и", "я", "у", "а"]);
     capital && (rest_small || initial) && !NEVER.contains(&word.low.as_str())
+}
+
+/// "А. С. Пушкин": a letter with a full stop, and a capital behind it.
+fn is_initial(text: &str, words: &[Word<'_>], at: usize) -> bool {
+    let letter = words.get(at).is_some_and(|word| word.is_capital() && word.text.chars().count() == 1);
+    let capital = words.get(at + 1).is_some_and(Word::is_capital);
+    letter && capital && matches!(gap(text, words, at), "." | ". ")
 }
 
 /// The word goes on with the name before it: a surname, a patronymic, an initial, the other half of a double name.
