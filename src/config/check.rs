@@ -80,6 +80,7 @@ impl<'a> Checker<'a> {
             keep: self.plain("log.decisions_keep", &raw.log.decisions_keep, 4, 0..=100),
         };
         let log = Log {
+            text: decisions.text,
             level: self.read("log.level", &raw.log.level, "info", filter),
             json: self.read("log.format", &raw.log.format, "text", format) == "json",
             decisions: Some(decisions).filter(|d| !d.file.as_os_str().is_empty()),

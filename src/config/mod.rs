@@ -177,6 +177,8 @@ pub struct Log {
     pub json: bool,
     /// The log of decisions, absent if no file is named.
     pub decisions: Option<Decisions>,
+    /// Whether decisions carry what was asked, in the log and on the console.
+    pub text: bool,
 }
 
 /// `[log] decisions…`: the log of decisions.
