@@ -22,6 +22,7 @@ use crate::metrics::Metrics;
 use crate::problem::Problem;
 use crate::rules::{Facts, Reload, Snapshot, VocabularyBuf};
 use crate::text;
+use crate::trace::Traces;
 use crate::upstream::{Seen, Upstream};
 
 /// The shared state. Only the snapshot, the classifier's health and what is seen of upstreams change.
@@ -41,6 +42,8 @@ pub struct Brain {
     pub decisions: Option<Arc<Decisions>>,
     /// The last decisions, in a proxy with an admin address.
     pub recent: Option<Arc<Recent>>,
+    /// Where asks are traced, in a proxy that traces.
+    pub traces: Option<Traces>,
     /// Of this process.
     pub metrics: Arc<Metrics>,
     /// When it was made.
@@ -185,11 +188,19 @@ impl Brain {
             }
             _ => None,
         };
+        let traces = match (&config.trace, with_upstreams) {
+            (Some(trace), true) => {
+                let started = Traces::start(trace, &metrics.traces);
+                Some(started.map_err(|e| whole("trace", format!("{}: {e}", trace.endpoint)))?)
+            }
+            _ => None,
+        };
         let recent =
             (with_upstreams && config.admin.is_some()).then(|| Arc::new(Recent::new(config.log.text)));
         Ok(Self {
             decisions,
             recent,
+            traces,
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
             complaints: Arc::default(),
             intent,

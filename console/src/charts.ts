@@ -87,7 +87,7 @@ class Chart {
     const title = h('figcaption', {});
     const note = h('p', { class: 'hint' });
     const summary = h('summary', {});
-    this.details.append(summary, h('div', { class: 'scroll', tabindex: '0', role: 'region' }, this.table));
+    this.details.append(summary, h('div', { class: 'scroll', tabindex: '0', role: 'group' }, this.table));
     this.figure = h('figure', { class: 'card', id: `chart-${kind.id}` }, title, this.legend, this.place, kind.note ? note : null, this.details);
     this.details.addEventListener('toggle', () => this.tell());
     follow(() => {

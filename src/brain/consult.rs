@@ -74,7 +74,7 @@ impl Brain {
             let waited = clock.elapsed();
             record(&metrics, name, from, &outcome, words, waited);
             if let Some(mut note) = note {
-                note.entry.heard(from, &outcome, waited, false);
+                note.heard(from, &outcome, waited);
                 note.keep();
             }
         });

@@ -75,6 +75,9 @@ impl BackgroundService for Drained {
         if let Some(decisions) = &self.0.decisions {
             decisions.settle(Duration::from_millis(500));
         }
+        if let Some(traces) = &self.0.traces {
+            traces.settle(Duration::from_millis(500));
+        }
         std::process::exit(0);
     }
 }

@@ -1,6 +1,7 @@
 //! A decision on its way to the log and to the console: what is wanted of it, gathered while its ask is still here.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::entry::{self, With};
 use super::recent::Again;
@@ -8,12 +9,12 @@ use super::{Decisions, Entry, Recent};
 use crate::brain::{Around, Brain, Sight};
 use crate::category::Category;
 use crate::decide::Decision;
+use crate::intent::worker::Outcome;
 
 /// A decision that somebody wants to keep.
 #[derive(Debug)]
 pub struct Note {
-    /// As it is logged; a classifier asked in passing is still to be heard.
-    pub entry: Box<Entry>,
+    entry: Arc<Entry>,
     again: Option<Box<Again>>,
     log: Option<Arc<Decisions>>,
     recent: Option<Arc<Recent>>,
@@ -39,21 +40,28 @@ impl Note {
         let with = With { text: said(&log, &recent), hash: log.is_some() };
         let again = recent.as_ref().filter(|kept| kept.with_text && entry::fits(&sight.ask.text));
         Some(Self {
-            entry: Box::new(Entry::of(sight, decision, from, id, with)),
+            entry: Arc::new(Entry::of(sight, decision, from, id, with)),
             again: again.map(|_| Box::new(Again::of(sight, around.guards, hint))),
             log,
             recent,
         })
     }
 
+    /// Adds the word of a classifier that was asked in passing.
+    pub fn heard(&mut self, from: Category, outcome: &Outcome, waited: Duration) {
+        // Nobody else has it yet.
+        if let Some(entry) = Arc::get_mut(&mut self.entry) {
+            entry.heard(from, outcome, waited, false);
+        }
+    }
+
     /// Hands it in. Never waits for more than another's moment in memory.
     pub fn keep(self) {
-        let entry: Arc<Entry> = self.entry.into();
         if let Some(log) = self.log {
-            log.write(entry.clone());
+            log.write(self.entry.clone());
         }
         if let Some(recent) = self.recent {
-            recent.push(entry, self.again);
+            recent.push(self.entry, self.again);
         }
     }
 }
