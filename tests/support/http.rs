@@ -44,7 +44,7 @@ impl Request {
         self
     }
 
-    pub(crate) fn to_path(mut self, path: &str) -> Self {
+    pub(crate) fn at_path(mut self, path: &str) -> Self {
         self.path = path.into();
         self
     }
