@@ -53,6 +53,17 @@ struct UpstreamState {
     url: String,
     up: bool,
     models: Option<usize>,
+    servers: Vec<ServerState>,
+}
+
+#[derive(Serialize)]
+struct ServerState {
+    name: String,
+    up: bool,
+    cooling: bool,
+    inflight: i64,
+    models: Option<usize>,
+    in_memory: Option<Vec<String>>,
 }
 
 #[derive(Serialize)]
@@ -102,11 +113,24 @@ impl Admin {
         };
         let upstreams = self.brain.upstreams.iter().map(|upstream| {
             let seen = upstream.seen();
+            let servers = upstream.servers.iter().enumerate().map(|(at, server)| {
+                let seen = server.seen();
+                let (inflight, cooling) = upstream.state(at);
+                ServerState {
+                    name: server.authority.clone(),
+                    up: seen.up,
+                    cooling,
+                    inflight,
+                    models: seen.models.as_ref().map(Vec::len),
+                    in_memory: seen.memory.clone(),
+                }
+            });
             UpstreamState {
                 name: upstream.config.name.clone(),
-                url: upstream.config.url(),
+                url: upstream.config.urls(),
                 up: seen.up,
                 models: seen.models.as_ref().map(Vec::len),
+                servers: servers.collect(),
             }
         });
         json(&Ready {
