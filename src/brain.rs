@@ -23,7 +23,7 @@ use crate::problem::Problem;
 use crate::rules::{Facts, Reload, Snapshot, VocabularyBuf};
 use crate::text;
 use crate::trace::Traces;
-use crate::upstream::{Seen, Upstream};
+use crate::upstream::{Pool, Seen};
 
 /// The shared state. Only the snapshot, the classifier's health and what is seen of upstreams change.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub struct Brain {
     /// The classifier, unless its mode is off.
     pub intent: Option<Arc<Intent>>,
     /// In the config's order; empty in commands that start no proxy.
-    pub upstreams: Vec<Upstream>,
+    pub upstreams: Vec<Arc<Pool>>,
     /// The log of decisions, in a proxy that keeps one.
     pub decisions: Option<Arc<Decisions>>,
     /// The last decisions, in a proxy with an admin address.
@@ -77,7 +77,7 @@ pub struct Stages {
 impl Brain {
     /// What the last look at that upstream showed.
     pub fn seen(&self, index: usize) -> Arc<Seen> {
-        self.upstreams.get(index).map(Upstream::seen).unwrap_or_default()
+        self.upstreams.get(index).map(|pool| pool.seen()).unwrap_or_default()
     }
 
     /// The classifier's state, in words.
@@ -174,7 +174,7 @@ impl Brain {
         metrics.rules_generation.set(i64::try_from(snapshot.generation).unwrap_or(i64::MAX));
         metrics.rules_last_success.set(seconds_since_epoch(snapshot.loaded_at));
         let upstreams = match with_upstreams {
-            true => config.upstreams.iter().map(|u| Upstream::watch(u.clone(), metrics.clone())).collect(),
+            true => config.upstreams.iter().map(|u| Pool::watch(u.clone(), metrics.clone())).collect(),
             false => Ok(Vec::new()),
         };
         let upstreams = upstreams.map_err(|e| whole("upstream", format!("no thread to watch it: {e}")))?;

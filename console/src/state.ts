@@ -37,38 +37,38 @@ function tiles(now: Now): void {
   told.forEach((texts, i) => texts.forEach((text, j) => say(list.children[i]?.children[j] as HTMLElement, text)));
 }
 
+type Upstream = Now['upstreams'][number];
+type Server = Upstream['servers'][number];
+
 function upstreams(now: Now): void {
   const table = the('upstreams');
   const key = JSON.stringify([now.upstreams, t('upstreams.name')]);
   if (table.dataset.now === key) return;
   table.dataset.now = key;
   const tags = (names: string[]): HTMLElement => h('ul', { class: 'tags' }, ...names.map((name) => h('li', {}, name)));
-  const head = [t('upstreams.name'), t('upstreams.url'), t('upstreams.state'), t('upstreams.models'), t('upstreams.loaded')];
+  const head = [t('upstreams.name'), t('upstreams.url'), t('upstreams.state'), t('upstreams.inflight'), t('upstreams.loaded'), t('upstreams.models')];
+  const known = (names: string[] | null): Node | string =>
+    names === null ? t('upstreams.unknown') : names.length ? tags(names) : t('upstreams.nothing');
+  const state = (server: Server): HTMLElement => {
+    if (!server.up) return h('span', { class: 'pill bad' }, t('upstreams.down'));
+    return server.cooling ? h('span', { class: 'pill warn' }, t('upstreams.cooling')) : h('span', { class: 'pill good' }, t('upstreams.up'));
+  };
+  const row = (upstream: Upstream, server: Server, at: number): HTMLElement => {
+    const span = String(upstream.servers.length);
+    return h(
+      'tr',
+      { class: at > 0 ? 'more' : '' },
+      at === 0 ? h('th', { scope: 'rowgroup', rowspan: span }, upstream.name) : null,
+      h('td', { class: 'mono' }, server.name),
+      h('td', {}, state(server)),
+      h('td', {}, number(server.inflight)),
+      h('td', {}, known(server.in_memory)),
+      at === 0 ? h('td', { rowspan: span }, known(upstream.models)) : null,
+    );
+  };
   table.replaceChildren(
     h('thead', {}, h('tr', {}, ...head.map((name) => h('th', { scope: 'col' }, name)))),
-    h(
-      'tbody',
-      {},
-      ...now.upstreams.map((upstream) =>
-        h(
-          'tr',
-          {},
-          h('th', { scope: 'row' }, upstream.name),
-          h('td', { class: 'mono' }, upstream.url),
-          h('td', {}, h('span', { class: `pill ${upstream.up ? 'good' : 'bad'}` }, t(upstream.up ? 'upstreams.up' : 'upstreams.down'))),
-          h('td', {}, upstream.models === null ? t('upstreams.unknown') : upstream.models.length ? tags(upstream.models) : t('upstreams.nothing')),
-          h(
-            'td',
-            {},
-            upstream.loaded === null
-              ? t('upstreams.unknown')
-              : upstream.loaded.length
-                ? tags(upstream.loaded.map((model) => `${model.name} (${size(model.size)})`))
-                : t('upstreams.nothing'),
-          ),
-        ),
-      ),
-    ),
+    ...now.upstreams.map((upstream) => h('tbody', {}, ...upstream.servers.map((server, at) => row(upstream, server, at)))),
   );
 }
 

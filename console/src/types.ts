@@ -52,10 +52,9 @@ export interface Now {
   outcomes: Counts;
   upstreams: {
     name: string;
-    url: string;
     up: boolean;
     models: string[] | null;
-    loaded: { name: string; size: number; size_vram: number }[] | null;
+    servers: { name: string; up: boolean; cooling: boolean; inflight: number; models: number | null; in_memory: string[] | null }[];
   }[];
   memory: Counts;
   rules: {

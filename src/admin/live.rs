@@ -14,9 +14,8 @@ use pingora::services::background::BackgroundService;
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use super::loaded::{self, Loaded};
 use super::reading::{Counts, Point, Reading, counts, pairs};
-use super::state::{ClassifierState, last_error, loaded_at};
+use super::state::{ClassifierState, ServerState, last_error, loaded_at};
 use crate::brain::Brain;
 use crate::config::Mode;
 use crate::decisions::recent::{KEPT, Kept};
@@ -30,8 +29,6 @@ const PAST: usize = 300;
 const WINDOW: usize = 15;
 /// New decisions in one event; a busy proxy has more, and the last ones are those that are shown.
 const NEW: usize = 50;
-/// Between two looks at what the upstreams have in memory, in seconds.
-const LOOK: u64 = 5;
 /// A listener that takes nothing for so long has left.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -92,10 +89,9 @@ struct Change {
 #[derive(Serialize)]
 struct Server<'a> {
     name: &'a str,
-    url: String,
     up: bool,
     models: Option<Vec<String>>,
-    loaded: Option<&'a [loaded::InMemory]>,
+    servers: Vec<ServerState>,
 }
 
 #[derive(Serialize)]
@@ -176,7 +172,7 @@ impl Live {
         )
     }
 
-    fn now(&self, point: &Point, reading: &Reading, loaded: &Loaded, told: &mut u64) -> Bytes {
+    fn now(&self, point: &Point, reading: &Reading, told: &mut u64) -> Bytes {
         let brain = &self.brain;
         let snapshot = brain.snapshot.load();
         let seen: Vec<_> = brain.upstreams.iter().map(|upstream| (upstream, upstream.seen())).collect();
@@ -185,10 +181,9 @@ impl Live {
         let changes = pairs(&brain.metrics.category_changes, ("from", "to")).into_iter();
         let servers = seen.iter().map(|(upstream, seen)| Server {
             name: &upstream.config.name,
-            url: upstream.config.url(),
             up: seen.up,
             models: seen.models.clone(),
-            loaded: loaded.get(&upstream.config.name).map(Vec::as_slice),
+            servers: ServerState::all(upstream),
         });
         event(
             "now",
@@ -229,8 +224,7 @@ impl BackgroundService for Ticking {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut readings = VecDeque::with_capacity(WINDOW);
         readings.push_back(Reading::of(&live.brain.metrics));
-        let (mut loaded, mut looking) = (Loaded::new(), None);
-        let (mut told, mut seconds) = (0, 0_u64);
+        let mut told = 0;
         loop {
             tokio::select! {
                 _ = tick.tick() => {}
@@ -247,19 +241,10 @@ impl BackgroundService for Ticking {
                 past.push_back(point.clone());
             }
             if live.told.receiver_count() > 0 {
-                if seconds.is_multiple_of(LOOK) && looking.is_none() {
-                    let brain = live.brain.clone();
-                    looking = Some(tokio::task::spawn_blocking(move || loaded::look(&brain)));
-                }
-                if let Some(look) = looking.take_if(|look| look.is_finished()) {
-                    loaded = look.await.unwrap_or_default();
-                }
-                live.told.send_replace(live.now(&point, &reading, &loaded, &mut told));
-                seconds += 1;
+                live.told.send_replace(live.now(&point, &reading, &mut told));
             } else {
                 // Who comes next gets all that is kept first.
                 told = live.brain.recent.as_ref().map_or(0, |recent| recent.count());
-                seconds = 0;
             }
             if readings.len() == WINDOW {
                 readings.pop_front();

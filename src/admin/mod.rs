@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! /           the page, from the binary                 console.rs
-//! /live       its numbers, as server-sent events        live.rs · reading.rs · loaded.rs
+//! /live       its numbers, as server-sent events        live.rs · reading.rs
 //! /try        rules that are not saved yet              trial.rs
 //! /explain    the decision that an ask would get
 //! /metrics    what Prometheus scrapes
@@ -11,7 +11,6 @@
 
 mod console;
 mod live;
-mod loaded;
 mod reading;
 mod state;
 mod trial;

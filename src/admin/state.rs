@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::brain::Brain;
 use crate::intent::worker::Health;
+use crate::upstream::Pool;
 
 #[derive(Serialize)]
 pub(super) struct Ready {
@@ -33,6 +34,17 @@ struct UpstreamState {
     url: String,
     up: bool,
     models: Option<usize>,
+    servers: Vec<ServerState>,
+}
+
+#[derive(Serialize)]
+pub(super) struct ServerState {
+    name: String,
+    up: bool,
+    cooling: bool,
+    inflight: i64,
+    models: Option<usize>,
+    in_memory: Option<Vec<String>>,
 }
 
 #[derive(Serialize)]
@@ -61,9 +73,10 @@ impl Ready {
             let seen = upstream.seen();
             UpstreamState {
                 name: upstream.config.name.clone(),
-                url: upstream.config.url(),
+                url: upstream.config.urls(),
                 up: seen.up,
                 models: seen.models.as_ref().map(Vec::len),
+                servers: ServerState::all(upstream),
             }
         });
         Self {
@@ -77,6 +90,25 @@ impl Ready {
             classifier: ClassifierState::of(brain),
             upstreams: upstreams.collect(),
         }
+    }
+}
+
+impl ServerState {
+    /// Of each server of an upstream.
+    pub(super) fn all(pool: &Pool) -> Vec<Self> {
+        let servers = pool.servers.iter().enumerate().map(|(at, server)| {
+            let seen = server.seen();
+            let (inflight, cooling) = pool.state(at);
+            Self {
+                name: server.authority.clone(),
+                up: seen.up,
+                cooling,
+                inflight,
+                models: seen.models.as_ref().map(Vec::len),
+                in_memory: seen.memory.clone(),
+            }
+        });
+        servers.collect()
     }
 }
 

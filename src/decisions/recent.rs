@@ -131,6 +131,7 @@ fn kept(ask: &Ask<'_>) -> Ask<'static> {
         has: ask.has,
         guards: ask.guards,
         prompt_bytes: ask.prompt_bytes,
+        opening: &[],
         echo: Echo::default(),
     }
 }

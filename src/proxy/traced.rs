@@ -23,10 +23,11 @@ impl Proxy {
     /// At its end: `code` is what the client got.
     pub(super) fn end_trace(&self, passage: &mut Passage, code: u16) {
         let (Some(traces), Some(trace)) = (&self.brain.traces, passage.trace.take()) else { return };
-        let upstream = self.brain.upstreams.get(passage.upstream).zip(passage.upstream_since);
-        let waited = upstream.map(|(upstream, since)| Waited {
+        let upstream = self.brain.upstreams.get(passage.upstream);
+        let waited = upstream.zip(self.server(passage)).zip(passage.upstream_since);
+        let waited = waited.map(|((upstream, server), since)| Waited {
             name: upstream.config.name.clone(),
-            authority: upstream.config.authority.clone(),
+            authority: server.authority.clone(),
             since,
         });
         let end = End {
