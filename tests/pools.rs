@@ -1,5 +1,7 @@
 //! One proxy before three servers: who gets an ask, what happens when that one fails, what clients see of the three.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops where it is wrong")]
+
 mod support;
 
 use std::time::Duration;
@@ -122,6 +124,7 @@ fn explain_and_readyz_say_where_and_why() {
 #[test]
 fn asks_for_a_cold_model_wait_where_it_is_loaded() {
     let fleet = Fleet::start([&["a:1"], &["a:1"], &["a:1"]]);
+    (0..3).for_each(|server| fleet.loaded(server, &["b:1"]));
     for server in &fleet.servers {
         server.script(|_| [vec![Step::Wait(Duration::from_millis(800))], ok()].concat());
     }
@@ -138,6 +141,7 @@ fn asks_for_a_cold_model_wait_where_it_is_loaded() {
 #[test]
 fn a_crowded_model_is_loaded_once_more() {
     let fleet = Fleet::with([&["a:1"], &["a:1"], &["a:1"]], |o| o.set("upstream.default.spill", 2));
+    (0..3).for_each(|server| fleet.loaded(server, &["b:1"]));
     for server in &fleet.servers {
         server.script(|_| [vec![Step::Wait(Duration::from_millis(1500))], ok()].concat());
     }
