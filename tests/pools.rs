@@ -348,6 +348,13 @@ fn models_can_be_managed_everywhere_at_once() {
     let reply = pull(r#"{"model":"x"}"#);
     let last: Value = serde_json::from_str(reply.text().lines().last().unwrap()).unwrap();
     assert_eq!(last["error"], format!("{}: no space left", fleet.servers[1].address));
+    // A web page that only a server can judge reaches one server, with its origin.
+    fleet.servers.iter().for_each(Upstream::forget);
+    fleet
+        .brain
+        .send(&Request::post("/api/pull", r#"{"model":"x"}"#).header("Origin", "https://evil.example"));
+    assert_eq!(fleet.counts(), [1, 0, 0]);
+    assert_eq!(fleet.servers[0].last().header("origin"), Some("https://evil.example"));
     // A delete is for those that have the model.
     fleet.servers.iter().for_each(|s| s.steps(vec![Step::Send(reply_json(200, ""))]));
     fleet.servers.iter().for_each(Upstream::forget);
