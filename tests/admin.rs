@@ -206,7 +206,13 @@ fn readiness_tells_of_rules_upstreams_and_classifier() {
     assert_eq!(ready["rules"], json!({"generation": 1, "rules": 3, "answers": 1}));
     assert_eq!(ready["classifier"]["up"], true);
     assert!(ready["classifier"]["detail"].as_str().unwrap().contains("models/intent"), "{ready}");
-    let server = |name: &str, url: String, up: bool, models: Option<usize>| json!({"name": name, "url": url, "up": up, "models": models});
+    let server = |name: &str, url: String, up: bool, models: Option<usize>| {
+        let only = json!({
+            "name": url.trim_start_matches("http://"), "up": up, "cooling": false, "inflight": 0,
+            "models": models, "in_memory": null,
+        });
+        json!({"name": name, "url": url, "up": up, "models": models, "servers": [only]})
+    };
     assert_eq!(ready["upstreams"][0], server("default", upstream.url(), true, Some(1)));
     assert_eq!(ready["upstreams"][1], server("gone", format!("http://{gone}"), false, None));
     assert_eq!(running.metric("upstream_up{upstream=\"default\"}"), 1.0);

@@ -1,5 +1,7 @@
 //! One proxy before three servers: who gets an ask, what happens when that one fails, what clients see of the three.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops where it is wrong")]
+
 mod support;
 
 use std::time::Duration;
@@ -122,6 +124,7 @@ fn explain_and_readyz_say_where_and_why() {
 #[test]
 fn asks_for_a_cold_model_wait_where_it_is_loaded() {
     let fleet = Fleet::start([&["a:1"], &["a:1"], &["a:1"]]);
+    (0..3).for_each(|server| fleet.loaded(server, &["b:1"]));
     for server in &fleet.servers {
         server.script(|_| [vec![Step::Wait(Duration::from_millis(800))], ok()].concat());
     }
@@ -138,6 +141,7 @@ fn asks_for_a_cold_model_wait_where_it_is_loaded() {
 #[test]
 fn a_crowded_model_is_loaded_once_more() {
     let fleet = Fleet::with([&["a:1"], &["a:1"], &["a:1"]], |o| o.set("upstream.default.spill", 2));
+    (0..3).for_each(|server| fleet.loaded(server, &["b:1"]));
     for server in &fleet.servers {
         server.script(|_| [vec![Step::Wait(Duration::from_millis(1500))], ok()].concat());
     }
@@ -344,6 +348,13 @@ fn models_can_be_managed_everywhere_at_once() {
     let reply = pull(r#"{"model":"x"}"#);
     let last: Value = serde_json::from_str(reply.text().lines().last().unwrap()).unwrap();
     assert_eq!(last["error"], format!("{}: no space left", fleet.servers[1].address));
+    // A web page that only a server can judge reaches one server, with its origin.
+    fleet.servers.iter().for_each(Upstream::forget);
+    fleet
+        .brain
+        .send(&Request::post("/api/pull", r#"{"model":"x"}"#).header("Origin", "https://evil.example"));
+    assert_eq!(fleet.counts(), [1, 0, 0]);
+    assert_eq!(fleet.servers[0].last().header("origin"), Some("https://evil.example"));
     // A delete is for those that have the model.
     fleet.servers.iter().for_each(|s| s.steps(vec![Step::Send(reply_json(200, ""))]));
     fleet.servers.iter().for_each(Upstream::forget);
