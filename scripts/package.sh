@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What gets installed, laid out as on the target machine, and the Debian package made of it.
 #   scripts/package.sh stage DIR     the files below DIR (usr/bin/brainstem, usr/lib/brainstem/*.so, etc/brainstem, …)
-#   scripts/package.sh deb           target/debian/brainstem_*.deb
+#   scripts/package.sh deb [--fast]  target/debian/brainstem_*.deb; --fast: larger, for tests
 # BRAINSTEM_BIN     the binary (default: target/release/brainstem)
 # BRAINSTEM_PAGES   the binary that writes the man pages and completions (default: the same; another where it does not run)
 set -euo pipefail
@@ -67,7 +67,7 @@ case ${1:-} in
   deb)
     cargo_deb=$(scripts/tools.sh cargo-deb)
     stage target/package
-    "$cargo_deb" deb --no-build --no-strip --locked
+    "$cargo_deb" deb --no-build --no-strip --locked "${@:2}"
     ;;
   *) die "usage: scripts/package.sh stage DIR | deb" ;;
 esac

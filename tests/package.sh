@@ -33,7 +33,8 @@ if ldd "$there/usr/bin/brainstem" | grep -F "$root"; then wrong "it leans on the
 if ldd "$there/usr/bin/brainstem" | grep -F "not found"; then wrong "a library is missing"; fi
 sed -i "s|\"/etc/|\"$there/etc/|; s|\"/usr/|\"$there/usr/|" "$there/etc/brainstem/brainstem.toml"
 bare "$there/usr/bin/brainstem" check
-bare "$there/usr/bin/brainstem" explain --json "привет" | grep -q '"route": "local"' || wrong "a greeting is not answered"
+told=$(bare "$there/usr/bin/brainstem" explain --json "привет")
+case $told in *'"route": "local"'*) ;; *) wrong "a greeting is not answered: $told" ;; esac
 label=$(echo "write a python function that sorts a list of numbers" | bare "$there/usr/bin/brainstem" classify)
 case $label in *'"label":"coding"'*) ;; *) wrong "the classifier says $label" ;; esac
 gzip -dc "$there/usr/share/man/man1/brainstem.1.gz" | grep -q '^\.TH brainstem 1' || wrong "no manual page"
@@ -59,7 +60,7 @@ fi
 mkdir "$work/debian"
 tar -C "$work/debian" -xf "$base"
 mount -t proc proc "$work/debian/proc" 2>/dev/null || skip "the Debian package in a bare Debian" "no right to mount /proc in it"
-scripts/package.sh deb
+scripts/package.sh deb --fast
 cp target/debian/brainstem_*.deb "$work/debian/tmp/brainstem.deb"
 inside() { env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin chroot "$work/debian" "$@"; }
 inside dpkg -i /tmp/brainstem.deb
@@ -98,7 +99,8 @@ done
 case $ready in *'"state": "ready"'*) ;; *) cat "$work/log"; wrong "its classifier is not up: $ready" ;; esac
 said=$(ask "http://$proxy/api/chat" '{"model":"auto","stream":false,"messages":[{"role":"user","content":"Привет!"}]}')
 case $said in local*) say "$said" ;; *) wrong "a greeting got $said" ;; esac
-ask "http://$admin/explain?path=/api/chat" '{"model":"auto","messages":[{"role":"user","content":"write a python function that sorts a list of numbers"}]}' | grep -q '"label": "coding"' || wrong "the classifier does not know code"
+told=$(ask "http://$admin/explain?path=/api/chat" '{"model":"auto","messages":[{"role":"user","content":"my grandmother always told me that autumn evenings are good for long stories"}]}')
+case $told in *'"asked": true'*'"probability": 0'*) ;; *) wrong "the classifier is not asked: $told" ;; esac
 grep -F MDWE "$work/log" || true
 kill "$server"; wait "$server" || wrong "it did not end well"
 server=
