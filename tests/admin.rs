@@ -11,7 +11,7 @@ use support::upstream::reply;
 use support::{Options, Request, Running, Step, Upstream, eventually, send};
 
 /// Every metric that dashboards may rely on, and its type.
-const PROMISED: [(&str, &str); 20] = [
+const PROMISED: [(&str, &str); 23] = [
     ("requests_total", "counter"),
     ("category_changes_total", "counter"),
     ("arm_category_changes_total", "counter"),
@@ -26,6 +26,9 @@ const PROMISED: [(&str, &str); 20] = [
     ("local_answers_total", "counter"),
     ("rules_reloads_total", "counter"),
     ("rules_generation", "gauge"),
+    ("rules_problems", "gauge"),
+    ("classifier_enabled", "gauge"),
+    ("classifier_breaker_open", "gauge"),
     ("rules_last_success_timestamp_seconds", "gauge"),
     ("classifier_up", "gauge"),
     ("light_memory_bytes", "gauge"),
