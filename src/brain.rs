@@ -216,6 +216,7 @@ impl Brain {
         match reload {
             Reload::Swapped { generation, rules, answers, .. } => {
                 self.complaints.store(Arc::default());
+                self.metrics.rules_problems.set(0);
                 self.metrics.rules_reloads.with_label_values(&["ok"]).inc();
                 self.metrics.rules_generation.set(i64::try_from(*generation).unwrap_or(i64::MAX));
                 self.metrics.rules_last_success.set(seconds_since_epoch(SystemTime::now()));
@@ -226,6 +227,7 @@ impl Brain {
                 for problem in problems {
                     tracing::warn!("rules not reloaded: {problem}");
                 }
+                self.metrics.rules_problems.set(i64::try_from(problems.len()).unwrap_or(i64::MAX));
                 self.complaints.store(Arc::new(problems.clone()));
             }
         }

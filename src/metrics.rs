@@ -35,6 +35,8 @@ pub struct Metrics {
     pub decision_log_lines: IntCounterVec,
     /// `traces_total{result}`
     pub traces: IntCounterVec,
+    /// `decision_log_disk_bytes{kind}`, absent without a log.
+    pub decision_log_disk: GaugeVec,
     /// `classifier_requests_total{outcome}`
     pub classifier_requests: IntCounterVec,
     /// `classifier_seconds`
@@ -73,8 +75,14 @@ pub struct Metrics {
     pub rules_generation: IntGauge,
     /// `rules_last_success_timestamp_seconds`
     pub rules_last_success: Gauge,
+    /// `rules_problems`
+    pub rules_problems: IntGauge,
     /// `classifier_up`
     pub classifier_up: IntGauge,
+    /// `classifier_enabled`
+    pub classifier_enabled: IntGauge,
+    /// `classifier_breaker_open`
+    pub classifier_breaker_open: IntGauge,
     /// `light_memory_bytes{kind}`
     pub light_memory: GaugeVec,
     /// `light_restarts_total`
@@ -126,6 +134,12 @@ impl Metrics {
                 &["result"],
             )?,
             traces: counters(&r, "traces_total", "Asks' traces, by what became of them.", &["result"])?,
+            decision_log_disk: gauges(
+                &r,
+                "decision_log_disk_bytes",
+                "The log of decisions: used by its files, free on their disk.",
+                &["kind"],
+            )?,
             classifier_requests: counters(
                 &r,
                 "classifier_requests_total",
@@ -196,7 +210,10 @@ impl Metrics {
             rules_reloads: counters(&r, "rules_reloads_total", "Reloads of rules.", &["result"])?,
             rules_generation: int_gauge(&r, "rules_generation", "Of the running set.")?,
             rules_last_success: gauge(&r, "rules_last_success_timestamp_seconds", "When it was loaded.")?,
+            rules_problems: int_gauge(&r, "rules_problems", "Mistakes in files that were not loaded.")?,
             classifier_up: int_gauge(&r, "classifier_up", "1 if the next ask would reach it.")?,
+            classifier_enabled: int_gauge(&r, "classifier_enabled", "1 if the config wants one.")?,
+            classifier_breaker_open: int_gauge(&r, "classifier_breaker_open", "1 while it is left alone.")?,
             light_memory: gauges(&r, "light_memory_bytes", "MLX's memory.", &["kind"])?,
             light_restarts: counter(&r, "light_restarts_total", "Times the engine was made anew.")?,
             inflight: int_gauge(&r, "inflight_requests", "Being served now.")?,

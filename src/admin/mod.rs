@@ -32,6 +32,7 @@ use self::state::{Ready, Rules};
 use self::trial::Trial;
 use crate::ask::Guards;
 use crate::brain::{Around, Brain};
+use crate::decisions::disk;
 use crate::dialect::Dialect;
 use crate::explain;
 use crate::intent::worker::Health;
@@ -122,6 +123,14 @@ impl Admin {
         let metrics = &self.brain.metrics;
         let up = matches!(self.brain.classifier_health(), Health::Ready(_));
         metrics.classifier_up.set(i64::from(up));
+        metrics.classifier_enabled.set(i64::from(self.brain.intent.is_some()));
+        let open = self.brain.intent.as_ref().is_some_and(|intent| intent.is_left_alone());
+        metrics.classifier_breaker_open.set(i64::from(open));
+        if let Some(log) = &self.brain.config.log.decisions {
+            for (kind, bytes) in disk::of(&log.file) {
+                metrics.decision_log_disk.with_label_values(&[kind]).set(bytes as f64);
+            }
+        }
         for (kind, bytes) in crate::brain::light_memory() {
             metrics.light_memory.with_label_values(&[kind]).set(bytes as f64);
         }

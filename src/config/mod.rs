@@ -14,6 +14,9 @@ use crate::problem::Problem;
 /// The config file that is read when none is named and it exists.
 pub const DEFAULT_PATH: &str = "config/brainstem.toml";
 
+/// Where a package puts the config; read when none is named and [`DEFAULT_PATH`] does not exist.
+pub const INSTALLED_PATH: &str = "/etc/brainstem/brainstem.toml";
+
 /// A checked config. Every name in it resolves, every number is in its range.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -245,7 +248,8 @@ pub struct Overrides {
 }
 
 impl Config {
-    /// Reads, overlays and checks. Without a path: [`DEFAULT_PATH`] if it is there, else the defaults.
+    /// Reads, overlays and checks. Without a path: [`DEFAULT_PATH`] or [`INSTALLED_PATH`] if one is there, else
+    /// the defaults.
     ///
     /// # Errors
     /// Everything that is wrong with it, each with its place.
@@ -262,7 +266,8 @@ impl Config {
         overrides: &Overrides,
     ) -> Result<Self, Vec<Problem>> {
         let default = Path::new(DEFAULT_PATH);
-        let file = path.or_else(|| default.exists().then_some(default));
+        let usual = [default, Path::new(INSTALLED_PATH)];
+        let file = path.or_else(|| usual.into_iter().find(|file| file.exists()));
         let text = match file {
             None => String::new(),
             Some(file) => std::fs::read_to_string(file).map_err(|e| {

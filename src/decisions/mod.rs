@@ -5,6 +5,7 @@
 //! [`past`] reads them again; [`labels`] is what people said of them (`brainstem review`). [`recent`] keeps the last
 //! ones in memory for the console, log or no log; a [`note`] is one on its way to both.
 
+pub mod disk;
 pub mod entry;
 pub mod file;
 pub mod labels;

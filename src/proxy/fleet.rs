@@ -16,6 +16,7 @@ use ureq::typestate::WithBody;
 
 use super::body::{self, Body, Room};
 use super::errand::{self, SERVER};
+use super::origin::Cors;
 use super::passage::{Held, Passage};
 use super::progress::Progress;
 use super::union::Union;
@@ -88,10 +89,12 @@ impl Proxy {
         let Some(pool) = self.brain.upstreams.get(passage.upstream) else { return Ok(false) };
         let (method, path) =
             (session.req_header().method.clone(), session.req_header().uri.path().to_owned());
-        // Who names a server speaks with that server alone.
-        let manage = if session.get_header(&SERVER).is_some() { Manage::First } else { pool.config.manage };
+        // Who names a server speaks with that server alone; a web page that only a server can judge, too: what is
+        // asked of all carries no `Origin`.
+        let alone = session.get_header(&SERVER).is_some() || reply::cors(session) == Cors::AskUpstream;
+        let manage = if alone { Manage::First } else { pool.config.manage };
         match Matter::of(&method, &path, manage) {
-            Matter::List(_) if session.get_header(&SERVER).is_some() => {}
+            Matter::List(_) if alone => passage.errand.to = Target::First,
             Matter::List(union) => return self.list(session, passage, union, &path).await,
             Matter::Change { held } => {
                 passage.errand.to = Target::First;

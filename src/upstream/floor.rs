@@ -203,6 +203,7 @@ impl Station {
             standing: self.standing(now),
             inflight: self.inflight,
             memory: model.is_some_and(|model| self.holds(model, now)),
+            vacant: self.loads.is_empty() && self.seen.memory.as_ref().is_some_and(Vec::is_empty),
             disk: model.and_then(|model| self.seen.has(model)),
             idle: self.used.map_or(Duration::MAX, |used| now.saturating_sub(used)),
         }
@@ -277,6 +278,7 @@ mod tests {
     #[test]
     fn asks_for_a_cold_model_gather_at_the_server_that_loads_it() {
         let mut floor = floor(8, &["a"]);
+        (0..8).for_each(|s| floor.saw(s, looked(&["b"], at(0))));
         let places: Vec<usize> = (0..4).map(|_| floor.take(&ask("a"), 0, at(1)).unwrap().server).collect();
         assert!(places.iter().all(|p| *p == places[0]), "{places:?}");
         assert_eq!(floor.take(&ask("a"), 0, at(1)).unwrap().reason, Reason::Spill);

@@ -31,6 +31,8 @@ pub struct Candidate {
     pub inflight: usize,
     /// It has the ask's model in memory, or is loading it.
     pub memory: bool,
+    /// It has nothing in memory, so loading a model there puts none out.
+    pub vacant: bool,
     /// It has the model on disk, if it says what it has.
     pub disk: Option<bool>,
     /// How long nothing was placed there: where it is longest, the least is lost by loading another model.
@@ -42,7 +44,8 @@ pub struct Candidate {
 pub struct Wish {
     /// The server that had the conversation so far.
     pub home: Option<usize>,
-    /// From so many asks in flight a server that has the model counts as crowded, and another may load it too.
+    /// From so many asks in flight a server that has the model counts as crowded, and another may load it too; from
+    /// half as many, if that one has nothing in memory.
     pub spill: usize,
     /// Breaks ties: the same for the same conversation, so that proxies that know nothing of each other agree.
     pub draw: u64,
@@ -142,7 +145,8 @@ fn spill(order: &[(usize, &Candidate)], spill: usize) -> Option<usize> {
     let least = up().filter(|(_, s)| s.memory).map(|(_, s)| s.inflight).min()?;
     // The order holds: of those that have it on disk, the least loaded stands first.
     let (server, other) = up().find(|(_, s)| !s.memory)?;
-    (least >= spill && other.inflight * 2 < least).then_some(*server)
+    let crowded = if other.vacant { spill.div_ceil(2) } else { spill };
+    (least >= crowded && other.inflight * 2 < least).then_some(*server)
 }
 
 /// The conversation's own server, if the model is still there and it has no more than its share
@@ -171,6 +175,7 @@ mod tests {
         standing: Standing::Up,
         inflight: 0,
         memory: false,
+        vacant: false,
         disk: Some(true),
         idle: Duration::from_secs(60),
     };
@@ -244,6 +249,14 @@ mod tests {
     }
 
     #[test]
+    fn where_nothing_is_put_out_a_model_is_loaded_sooner() {
+        let vacant = Candidate { vacant: true, ..cold(0) };
+        assert_eq!(first(&[warm(1), vacant], WISH), (0, "memory"));
+        assert_eq!(first(&[warm(2), vacant], WISH), (1, "spill"));
+        assert_eq!(first(&[warm(2), cold(0)], WISH), (0, "memory"));
+    }
+
+    #[test]
     fn a_server_that_is_loading_counts_as_having_it() {
         // Ten asks for a cold model at once: the first loads it, the next three wait there, then a second
         // server loads it, and so on; never all eight.
@@ -300,6 +313,7 @@ mod tests {
                     standing: [Standing::Up, Standing::Cooling, Standing::Down][random.usize(0..3)],
                     inflight: random.usize(0..9),
                     memory: random.bool(),
+                    vacant: random.bool(),
                     disk: [None, Some(true), Some(false)][random.usize(0..3)],
                     idle: Duration::from_secs(random.u64(0..9)),
                 })
