@@ -7,6 +7,7 @@ pub mod eval_tasks;
 pub mod explain;
 pub mod light;
 pub mod measure;
+pub mod pages;
 pub mod review;
 pub mod serve;
 #[cfg(feature = "mlx")]

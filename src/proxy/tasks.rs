@@ -11,8 +11,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::body::{self, Body, Room};
-use super::passage::Passage;
+use super::passage::{Held, Passage};
 use super::{Proxy, reply};
+use crate::config;
 use crate::dialect::Written;
 use crate::metrics::seconds;
 use crate::tasks::{EMBED_MODEL, Order, Refused, Said, Task};
@@ -42,6 +43,11 @@ impl Ours {
             _ => path.strip_prefix(PREFIX).map(|name| Self::Task(name.to_owned())),
         }
     }
+
+    /// The config has it on.
+    pub(super) fn is_on(&self, config: &config::Tasks) -> bool {
+        if matches!(self, Self::Task(_)) { config.enabled } else { config.embed }
+    }
 }
 
 /// A request for embeddings, as both APIs have it.
@@ -60,11 +66,9 @@ impl Proxy {
         passage: &mut Passage,
         ours: Ours,
     ) -> Result<bool> {
-        let config = &self.brain.config.tasks;
         match ours {
-            Ours::Task(name) if config.enabled => self.task(session, passage, &name).await.map(|()| true),
-            Ours::Embed | Ours::Embeddings if config.embed => self.embed(session, passage, ours).await,
-            _ => Ok(false),
+            Ours::Task(name) => self.task(session, passage, &name).await.map(|()| true),
+            Ours::Embed | Ours::Embeddings => self.embed(session, passage, ours).await,
         }
     }
 
@@ -124,21 +128,21 @@ impl Proxy {
     /// Embeddings by our own encoder, if that is the model asked for. Else the bytes that were read are in Pingora's
     /// own buffer, from which it sends them as they came.
     async fn embed(&self, session: &mut Session, passage: &mut Passage, ours: Ours) -> Result<bool> {
-        let length = body::content_length(session).filter(|length| (1..=MOST_EMBED).contains(length));
-        let plain = session.get_header(header::EXPECT).is_none()
-            && session.get_header(header::CONTENT_ENCODING).is_none();
-        if length.is_none() || !plain {
-            return Ok(false);
-        }
-        session.enable_retry_buffering();
-        let mut kept = BytesMut::new();
-        while !session.is_body_done() {
-            let Some(chunk) = session.read_request_body().await.map_err(Error::into_down)? else { break };
-            kept.extend_from_slice(&chunk);
-            if model_so_far(&kept).is_some_and(|model| model != EMBED_MODEL.as_bytes()) {
-                return Ok(false);
+        let kept = if self.chooses(passage) {
+            // A pool of servers reads it anyway, for the model.
+            if self.peek(session, passage).await? {
+                return Ok(true);
             }
-        }
+            match &passage.body {
+                Held::Whole(whole) => whole.clone(),
+                Held::Nothing | Held::Prefix(_) => return Ok(false),
+            }
+        } else {
+            match until_other(session).await? {
+                Some(whole) => whole,
+                None => return Ok(false),
+            }
+        };
         let Some(wanted) =
             serde_json::from_slice::<Wanted>(&kept).ok().filter(|wanted| wanted.model == EMBED_MODEL)
         else {
@@ -159,6 +163,26 @@ impl Proxy {
         };
         reply::send_error(session, passage, refused.0, &refused.1).await.map(|()| true)
     }
+}
+
+/// The body, if it is short and may be for our model as far as it tells; nothing more of it is read once it is not.
+async fn until_other(session: &mut Session) -> Result<Option<Bytes>> {
+    let length = body::content_length(session).filter(|length| (1..=MOST_EMBED).contains(length));
+    let plain = session.get_header(header::EXPECT).is_none()
+        && session.get_header(header::CONTENT_ENCODING).is_none();
+    if length.is_none() || !plain {
+        return Ok(None);
+    }
+    session.enable_retry_buffering();
+    let mut kept = BytesMut::new();
+    while !session.is_body_done() {
+        let Some(chunk) = session.read_request_body().await.map_err(Error::into_down)? else { break };
+        kept.extend_from_slice(&chunk);
+        if model_so_far(&kept).is_some_and(|model| model != EMBED_MODEL.as_bytes()) {
+            return Ok(None);
+        }
+    }
+    Ok(Some(kept.freeze()))
 }
 
 /// The vectors in the form of their API.

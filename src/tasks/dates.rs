@@ -376,14 +376,12 @@ impl Line<'_, '_> {
             Some(day) => day,
             None => i64::try_from(spoken(&word.low)? + 1).ok()?,
         };
+        let mark = gap(self.text, self.words, at);
         let mut next = at + 1;
-        if matches!(gap(self.text, self.words, at), "" | "-")
-            && self.is(next, &["st", "nd", "rd", "th", "го", "е", "ое", "ого"])
-        {
-            next += 1;
-        } else if matches!(gap(self.text, self.words, at), "-" | "–" | "—")
-            && self.number(next, 1..=31).is_some()
-        {
+        let ending =
+            matches!(mark, "" | "-") && self.is(next, &["st", "nd", "rd", "th", "го", "е", "ое", "ого"]);
+        let until = matches!(mark, "-" | "–" | "—") && self.number(next, 1..=31).is_some();
+        if ending || until {
             next += 1;
         }
         if self.is(next, &["of"]) {
