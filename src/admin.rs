@@ -80,6 +80,11 @@ impl Admin {
         Self { brain, own_name: origin::own_name() }
     }
 
+    /// Whether these headers carry a key with `admin = true`.
+    fn knows(&self, headers: &http::HeaderMap) -> bool {
+        self.brain.auth.as_ref().is_some_and(|auth| auth.recognise(headers).is_ok_and(|key| key.admin))
+    }
+
     fn metrics(&self) -> Response<Vec<u8>> {
         let metrics = &self.brain.metrics;
         let up = matches!(self.brain.classifier_health(), Health::Ready(_));
@@ -192,6 +197,14 @@ impl ServeHttp for Admin {
         if origin::cors(origin, host) == origin::Cors::AskUpstream {
             return plain(StatusCode::FORBIDDEN, "web pages of other origins are not served here");
         }
+        if self.brain.config.admin_key && !self.knows(&request.headers) {
+            // Probes carry no key; they learn that it lives, and nothing of what it knows.
+            return match path.as_str() {
+                "/healthz" => plain(StatusCode::OK, "ok"),
+                "/readyz" => plain(StatusCode::OK, "ready"),
+                _ => unknown(),
+            };
+        }
         let mut response = match (&method, path.as_str()) {
             (&Method::GET | &Method::HEAD, "/metrics") => self.metrics(),
             (&Method::GET | &Method::HEAD, "/healthz") => plain(StatusCode::OK, "ok"),
@@ -211,6 +224,13 @@ impl ServeHttp for Admin {
         }
         response
     }
+}
+
+fn unknown() -> Response<Vec<u8>> {
+    let mut response = plain(StatusCode::UNAUTHORIZED, "a key with admin = true is required");
+    let challenge = http::HeaderValue::from_static("Bearer realm=\"brainstem admin\"");
+    response.headers_mut().insert(http::header::WWW_AUTHENTICATE, challenge);
+    response
 }
 
 fn json(value: &impl Serialize) -> Response<Vec<u8>> {

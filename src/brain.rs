@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 pub use self::consult::Consulted;
 
 use crate::ask::{Ask, Guards};
+use crate::auth::{self, Auth};
 use crate::config::{Config, Mode};
 use crate::decide::{self, Decision, Ground};
 use crate::decisions::{Decisions, Entry};
@@ -38,6 +39,8 @@ pub struct Brain {
     pub intent: Option<Arc<Intent>>,
     /// In the config's order; empty in commands that start no proxy.
     pub upstreams: Vec<Upstream>,
+    /// The keys, where they are asked for.
+    pub auth: Option<Auth>,
     /// The log of decisions, in a proxy that keeps one.
     pub decisions: Option<Arc<Decisions>>,
     /// Of this process.
@@ -181,6 +184,7 @@ impl Brain {
     pub fn open(config: Config, with_upstreams: bool) -> Result<Self, Vec<Problem>> {
         let whole = |what: &str, why: String| vec![Problem::whole(Path::new(what), why)];
         let snapshot = Snapshot::load(&config.proxy.rules, &vocabulary(&config).borrow())?;
+        let auth = config.auth.as_ref().map(|auth| Auth::open(&auth.keys)).transpose()?;
         let metrics = Arc::new(Metrics::new().map_err(|e| whole("metrics", e.to_string()))?);
         metrics.rules_generation.set(i64::try_from(snapshot.generation).unwrap_or(i64::MAX));
         metrics.rules_last_success.set(seconds_since_epoch(snapshot.loaded_at));
@@ -200,6 +204,7 @@ impl Brain {
             _ => None,
         };
         Ok(Self {
+            auth,
             decisions,
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
             complaints: Arc::default(),
@@ -209,6 +214,24 @@ impl Brain {
             started: Instant::now(),
             config,
         })
+    }
+
+    /// Looks at the keys file again.
+    pub fn reload_keys(&self) {
+        let Some(auth) = &self.auth else { return };
+        match auth.reload() {
+            auth::Reload::Same => {}
+            auth::Reload::Swapped(count) => {
+                self.metrics.keys_reloads.with_label_values(&["ok"]).inc();
+                tracing::info!("{count} keys from {}", auth.file().display());
+            }
+            auth::Reload::Refused(problems) => {
+                self.metrics.keys_reloads.with_label_values(&["refused"]).inc();
+                for problem in problems {
+                    tracing::warn!("keys not reloaded: {problem}");
+                }
+            }
+        }
     }
 
     /// What happened to a change of the rules directory.

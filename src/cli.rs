@@ -68,6 +68,8 @@ enum Command {
     Eval(commands::eval::Eval),
     /// Classify lines from stdin, one JSON object each; the classifier alone
     Classify,
+    /// Make keys for clients (auth.keys)
+    Key(commands::key::Keys),
     /// Walk through the least certain decisions of a log and label them
     Review(commands::review::Review),
     /// Time test requests against a running proxy, or read a log's classifier lines
@@ -87,6 +89,7 @@ impl Cli {
             Command::Explain(explain) => explain.run(settings),
             Command::Eval(eval) => eval.run(settings),
             Command::Classify => commands::classify::run(settings),
+            Command::Key(keys) => keys.run(settings),
             Command::Review(review) => review.run(settings),
             Command::Measure(measure) => measure.run(),
             #[cfg(feature = "mlx")]

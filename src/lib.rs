@@ -14,12 +14,14 @@
 //! | an [`answers`] text is written in the caller's dialect, or the bytes go on to Ollama | [`answers`], [`dialect`], [`proxy`] |
 //! | everything is counted, by [`experiment`] arm if there is one, and perhaps logged | [`metrics`], [`decisions`] |
 //!
+//! Before any of it: [`auth`] (who gets in), [`tls`] (what is shown and trusted).
 //! Around it: [`config`] (typed → checked), [`upstream`] (what is known of the servers), [`admin`] (the
 //! operator's address), [`explain`] (a decision laid open), [`commands`] and [`cli`] (the binary).
 
 pub mod admin;
 pub mod answers;
 pub mod ask;
+pub mod auth;
 pub mod brain;
 pub mod category;
 pub mod cli;
@@ -39,4 +41,6 @@ pub mod proxy;
 pub mod rules;
 mod swar;
 pub mod text;
+pub mod tls;
 pub mod upstream;
+pub mod watched;

@@ -67,6 +67,16 @@ pub struct Metrics {
     pub light_memory: GaugeVec,
     /// `light_restarts_total`
     pub light_restarts: IntCounter,
+    /// `key_requests_total{key,outcome}`
+    pub key_requests: IntCounterVec,
+    /// `keys_reloads_total{result}`
+    pub keys_reloads: IntCounterVec,
+    /// `certificate_reloads_total{result}`
+    pub certificate_reloads: IntCounterVec,
+    /// `connections`
+    pub connections: IntGauge,
+    /// `refused_connections_total{reason}`
+    pub refused_connections: IntCounterVec,
     /// `inflight_requests`
     pub inflight: IntGauge,
     /// `inflight_body_bytes`
@@ -155,6 +165,26 @@ impl Metrics {
             classifier_up: int_gauge(&r, "classifier_up", "1 if the next ask would reach it.")?,
             light_memory: gauges(&r, "light_memory_bytes", "MLX's memory.", &["kind"])?,
             light_restarts: counter(&r, "light_restarts_total", "Times the engine was made anew.")?,
+            key_requests: counters(
+                &r,
+                "key_requests_total",
+                "Requests by the key that they came with.",
+                &["key", "outcome"],
+            )?,
+            keys_reloads: counters(&r, "keys_reloads_total", "Reloads of the keys.", &["result"])?,
+            certificate_reloads: counters(
+                &r,
+                "certificate_reloads_total",
+                "Reloads of the certificate.",
+                &["result"],
+            )?,
+            connections: int_gauge(&r, "connections", "Of clients, open now.")?,
+            refused_connections: counters(
+                &r,
+                "refused_connections_total",
+                "Connections closed for want of room.",
+                &["reason"],
+            )?,
             inflight: int_gauge(&r, "inflight_requests", "Being served now.")?,
             inflight_bytes: int_gauge(&r, "inflight_body_bytes", "Bodies held for inspection now.")?,
             registry: r,
@@ -170,9 +200,14 @@ impl Metrics {
         }
         for result in ["ok", "refused"] {
             self.rules_reloads.with_label_values(&[result]);
+            self.keys_reloads.with_label_values(&[result]);
+            self.certificate_reloads.with_label_values(&[result]);
         }
         for result in ["written", "dropped", "failed"] {
             self.decision_log_lines.with_label_values(&[result]);
+        }
+        for reason in ["total", "address"] {
+            self.refused_connections.with_label_values(&[reason]);
         }
         for kind in ["active", "cache", "peak"] {
             self.light_memory.with_label_values(&[kind]);

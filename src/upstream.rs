@@ -9,8 +9,9 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use serde::Deserialize;
 
-use crate::config;
+use crate::config::{self, Secret};
 use crate::metrics::Metrics;
+use crate::tls::Trust;
 
 /// A look at the list of models waits no longer than this.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(3);
@@ -86,7 +87,7 @@ pub fn same_model(one: &str, other: &str) -> bool {
 
 /// One spelling for the ways to write a model's name: `Llama3.2`, `llama3.2:latest`,
 /// `registry.ollama.ai/library/llama3.2` (Ollama's `types/model/name.go`).
-fn canonical(model: &str) -> String {
+pub(crate) fn canonical(model: &str) -> String {
     let name = model.trim().to_lowercase();
     let name = name.strip_prefix("registry.ollama.ai/").unwrap_or(&name);
     let name = name.strip_prefix("library/").unwrap_or(name);
@@ -132,12 +133,14 @@ impl Watcher {
             .timeout_global(Some(LOOK_TIMEOUT))
             .max_redirects(0)
             .proxy(None)
+            .tls_config(self.config.trust.as_ref().map(Trust::config).unwrap_or_default())
             .build()
             .into();
+        let key = self.config.key.as_ref().map(Secret::bearer);
         let url = format!("{}/api/tags", self.config.url());
         loop {
             self.resolve();
-            let seen = look(&agent, &url);
+            let seen = look(&agent, &url, key.as_deref());
             let before = self.seen.load();
             if before.up != seen.up {
                 let state = if seen.up { "answers" } else { "does not answer" };
@@ -156,8 +159,12 @@ impl Watcher {
     }
 }
 
-fn look(agent: &ureq::Agent, url: &str) -> Seen {
-    let tags = agent.get(url).call().and_then(|mut reply| reply.body_mut().read_json::<Tags>());
+fn look(agent: &ureq::Agent, url: &str, key: Option<&str>) -> Seen {
+    let mut request = agent.get(url);
+    if let Some(key) = key {
+        request = request.header("authorization", key);
+    }
+    let tags = request.call().and_then(|mut reply| reply.body_mut().read_json::<Tags>());
     match tags {
         Ok(tags) => {
             let names = tags.models.unwrap_or_default().into_iter().map(|t| t.name).collect();
@@ -194,6 +201,8 @@ mod tests {
             connect_timeout: Duration::from_secs(1),
             read_timeout: Duration::from_secs(1),
             poll: Duration::from_secs(3600),
+            trust: None,
+            key: None,
         };
         let upstream = Upstream::watch(config, Arc::new(Metrics::new().unwrap())).unwrap();
         assert_eq!(upstream.address().map(|at| at.ip()), Some(std::net::Ipv4Addr::LOCALHOST.into()));

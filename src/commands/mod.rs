@@ -4,6 +4,7 @@ pub mod check;
 pub mod classify;
 pub mod eval;
 pub mod explain;
+pub mod key;
 pub mod measure;
 pub mod review;
 pub mod serve;

@@ -6,13 +6,14 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::env::SaidBy;
-use super::raw::{Key, RawCategory, RawConfig, RawExperiment, RawUpstream};
+use super::raw::{Key, RawAuth, RawCategory, RawConfig, RawExperiment, RawTls, RawUpstream};
 use super::{
-    CategoryPolicy, Classifier, Config, Decisions, Experiment, Light, Limits, Log, Mode, Proxy, Route,
-    Upstream,
+    Auth, CategoryPolicy, Classifier, Config, Decisions, Experiment, Light, Limits, Log, Mode, Proxy, Route,
+    Secret, Tls, Upstream,
 };
 use crate::category::Category;
 use crate::problem::{Problem, nearest};
+use crate::tls::Trust;
 
 /// Collects problems while it turns raw values into checked ones; a wrong value is noted and its default
 /// stands in, so that one run names every fault.
@@ -48,7 +49,16 @@ impl<'a> Checker<'a> {
             bypass_models: self.take(raw.proxy.bypass_models, Vec::new()),
             list_auto: self.take(raw.proxy.list_auto, true),
             grace: self.span("proxy.grace", &raw.proxy.grace, "30s", "0s", "1h"),
+            origins: self.origins(raw.proxy.origins),
+            tls: self.tls(raw.proxy.tls),
         };
+        let admin_key = raw.admin.require_key.as_ref().map(toml::Spanned::span);
+        let require_key = self.take(raw.admin.require_key, false);
+        let auth = self.auth(raw.auth);
+        if require_key && auth.is_none() {
+            let message = "true needs auth.keys, with a key that has admin = true".to_owned();
+            self.note("admin.require_key", admin_key.map_or(0, |span| span.start), message);
+        }
         let admin = self.read("admin.listen", &raw.admin.listen, "127.0.0.1:9464", address);
         let enabled = self.take(raw.admin.enabled, true);
         let classifier = Classifier {
@@ -72,6 +82,14 @@ impl<'a> Checker<'a> {
             inflight: self.bytes("limits.inflight", &raw.limits.inflight, "256MiB"),
             body_timeout: self.span("limits.body_timeout", &raw.limits.body_timeout, "30s", "1s", "1h"),
             max_headers: self.bytes("limits.max_headers", &raw.limits.max_headers, "256KiB"),
+            connections: self.plain("limits.connections", &raw.limits.connections, 4096, 1..=1_000_000),
+            connections_per_address: self.plain(
+                "limits.connections_per_address",
+                &raw.limits.connections_per_address,
+                1024,
+                1..=1_000_000,
+            ),
+            idle_timeout: self.span("limits.idle_timeout", &raw.limits.idle_timeout, "75s", "1s", "24h"),
         };
         let decisions = Decisions {
             file: PathBuf::from(self.take(raw.log.decisions, String::new())),
@@ -91,9 +109,12 @@ impl<'a> Checker<'a> {
         }
         if self.problems.is_empty() {
             let admin = enabled.then_some(admin);
+            warnings.extend(exposed(&proxy, admin, auth.as_ref(), require_key));
             Ok(Config {
                 proxy,
                 admin,
+                auth,
+                admin_key: require_key,
                 upstreams,
                 categories,
                 classifier,
@@ -119,11 +140,90 @@ impl<'a> Checker<'a> {
 
     fn upstream(&mut self, name: String, raw: RawUpstream) -> Upstream {
         let key = |k: &str| format!("upstream.{name}.{k}");
-        let authority = self.read(&key("url"), &raw.url, "http://127.0.0.1:11434", url);
+        let Server { authority, https } = self.read(&key("url"), &raw.url, "http://127.0.0.1:11434", url);
+        let trust = self.trust(&key("ca"), raw.ca, https);
+        let own_key = self.own_key(&key("key_file"), raw.key_file, &key("key_env"), raw.key_env);
         let connect_timeout = self.span(&key("connect_timeout"), &raw.connect_timeout, "2s", "10ms", "1m");
         let read_timeout = self.span(&key("read_timeout"), &raw.read_timeout, "10m", "1s", "24h");
         let poll = self.span(&key("poll"), &raw.poll, "10s", "100ms", "1h");
-        Upstream { name, authority, connect_timeout, read_timeout, poll }
+        Upstream { name, authority, connect_timeout, read_timeout, poll, trust, key: own_key }
+    }
+
+    /// Whom to trust: a file of ours, or the system; nobody where nothing is encrypted.
+    fn trust(&mut self, key: &str, ca: Key<String>, https: bool) -> Option<Trust> {
+        let at = ca.as_ref().map_or(0, |ca| ca.span().start);
+        let file = ca.map(toml::Spanned::into_inner).filter(|file| !file.is_empty());
+        if !https {
+            if file.is_some() {
+                self.note(key, at, "means something for an https:// url only".to_owned());
+            }
+            return None;
+        }
+        Trust::load(file.as_deref().map(Path::new)).map_err(|message| self.note(key, at, message)).ok()
+    }
+
+    fn own_key(
+        &mut self,
+        file_key: &str,
+        file: Key<String>,
+        variable_key: &str,
+        variable: Key<String>,
+    ) -> Option<Secret> {
+        let given = |raw: &Key<String>| {
+            let raw = raw.as_ref().filter(|raw| !raw.get_ref().is_empty())?;
+            Some((raw.span().start, raw.get_ref().clone()))
+        };
+        let none = "no key in it: one line of printable characters is";
+        if let Some((at, file)) = given(&file) {
+            if given(&variable).is_some() {
+                self.note(file_key, at, "there is a key_env, too; one of them is allowed".to_owned());
+            }
+            let read = std::fs::read_to_string(&file).map_err(|e| format!("{file} cannot be read: {e}"));
+            let secret = read.and_then(|text| Secret::new(&text).ok_or_else(|| format!("{file}: {none}")));
+            return secret.map_err(|message| self.note(file_key, at, message)).ok();
+        }
+        let (at, variable) = given(&variable)?;
+        let secret = std::env::var(&variable).ok().and_then(|text| Secret::new(&text));
+        if secret.is_none() {
+            self.note(variable_key, at, format!("the variable {variable} is not set, or {none}"));
+        }
+        secret
+    }
+
+    fn origins(&mut self, raw: Key<Vec<String>>) -> Vec<String> {
+        let Some(list) = raw else { return Vec::new() };
+        for origin in list.get_ref() {
+            let wrong = origin.matches('*').count() > 1
+                || origin.ends_with('/') && !origin.ends_with("://")
+                || origin != "*" && !origin.contains("://");
+            if wrong {
+                let message = format!(
+                    "\"{origin}\" is no origin; write it like \"https://ui.example.org\", \"http://10.0.0.5:*\", \
+                     \"chrome-extension://*\" (one * at most), or \"*\" for every page"
+                );
+                self.note("proxy.origins", list.span().start, message);
+            }
+        }
+        list.into_inner()
+    }
+
+    fn tls(&mut self, raw: RawTls) -> Option<Tls> {
+        let at = |raw: &Key<String>| raw.as_ref().map_or(0, |raw| raw.span().start);
+        let (cert_at, key_at) = (at(&raw.cert), at(&raw.key));
+        let (cert, key) = (self.take(raw.cert, String::new()), self.take(raw.key, String::new()));
+        match (cert.is_empty(), key.is_empty()) {
+            (true, true) => return None,
+            (false, false) => return Some(Tls { cert: cert.into(), key: key.into() }),
+            (false, true) => self.note("proxy.tls.cert", cert_at, "needs proxy.tls.key, too".to_owned()),
+            (true, false) => self.note("proxy.tls.key", key_at, "needs proxy.tls.cert, too".to_owned()),
+        }
+        None
+    }
+
+    fn auth(&mut self, raw: RawAuth) -> Option<Auth> {
+        let forward = self.take(raw.forward, false);
+        let keys = self.take(raw.keys, String::new());
+        (!keys.is_empty()).then(|| Auth { keys: keys.into(), forward })
     }
 
     fn categories(
@@ -269,6 +369,7 @@ fallback! {
     usize => 0,
     Mode => Mode::Off,
     Route => Route::Upstream,
+    Server => Server { authority: String::new(), https: false },
     String => String::new(),
 }
 
@@ -293,20 +394,56 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     text.to_socket_addrs().map_err(|_| bad())?.next().ok_or_else(bad)
 }
 
-fn url(text: &str) -> Result<String, String> {
+/// What an upstream's `url` says.
+struct Server {
+    authority: String,
+    https: bool,
+}
+
+fn url(text: &str) -> Result<Server, String> {
     let bad = || format!("\"{text}\" is no server address; write it like \"http://127.0.0.1:11434\"");
     let uri: http::Uri = text.trim_end_matches('/').parse().map_err(|_| bad())?;
-    match uri.scheme_str() {
-        Some("http") => {}
-        Some("https") => return Err(format!("\"{text}\": https upstreams are not supported; use http")),
+    let https = match uri.scheme_str() {
+        Some("http") => false,
+        Some("https") => true,
         _ => return Err(bad()),
-    }
+    };
     let authority = uri.authority().ok_or_else(bad)?;
+    if authority.as_str().contains('@') {
+        return Err("has a name or password in it; a key of ours goes into key_file or key_env".to_owned());
+    }
     if !matches!(uri.path(), "" | "/") {
         return Err(format!("\"{text}\" has a path; only http://host:port is allowed"));
     }
-    let port = authority.port_u16().unwrap_or(80);
-    Ok(format!("{}:{port}", authority.host()))
+    let port = authority.port_u16().unwrap_or(if https { 443 } else { 80 });
+    Ok(Server { authority: format!("{}:{port}", authority.host()), https })
+}
+
+/// What everybody on the network may do under this config, in words for the log.
+fn exposed(proxy: &Proxy, admin: Option<SocketAddr>, auth: Option<&Auth>, require_key: bool) -> Vec<String> {
+    let mut said = Vec::new();
+    let far = |at: SocketAddr| !at.ip().is_loopback();
+    if far(proxy.listen) && auth.is_none() {
+        said.push(format!(
+            "proxy.listen {} is no loopback address and there are no keys: whoever reaches it may use, pull and delete \
+             models; set auth.keys (`brainstem key new NAME`)",
+            proxy.listen
+        ));
+    }
+    if far(proxy.listen) && auth.is_some() && proxy.tls.is_none() {
+        said.push(format!(
+            "proxy.listen {} takes keys without TLS: whoever sees the network sees them; set [proxy.tls], or let \
+             something in front of it encrypt",
+            proxy.listen
+        ));
+    }
+    if let Some(at) = admin.filter(|at| far(*at) && !require_key) {
+        said.push(format!(
+            "admin.listen {at} is no loopback address: whoever reaches it sees metrics, rules and explanations; set \
+             admin.require_key"
+        ));
+    }
+    said
 }
 
 fn one_of(name: &str, allowed: &[&str]) -> Result<usize, String> {

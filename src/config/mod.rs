@@ -3,13 +3,17 @@
 mod check;
 mod env;
 mod raw;
+mod secret;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use self::secret::Secret;
+
 use crate::category::Category;
 use crate::problem::Problem;
+use crate::tls::Trust;
 
 /// The config file that is read when none is named and it exists.
 pub const DEFAULT_PATH: &str = "config/brainstem.toml";
@@ -21,6 +25,10 @@ pub struct Config {
     pub proxy: Proxy,
     /// `[admin]`, absent if not enabled.
     pub admin: Option<SocketAddr>,
+    /// `[auth]`, absent if no keys are named.
+    pub auth: Option<Auth>,
+    /// `admin.require_key`: metrics, rules and explain only for keys with `admin = true`.
+    pub admin_key: bool,
     /// `[upstream.NAME]`; the first is `default`.
     pub upstreams: Vec<Upstream>,
     /// `[categories.NAME]`; the five built-in ones first.
@@ -58,6 +66,28 @@ pub struct Proxy {
     pub list_auto: bool,
     /// How long SIGTERM lets running requests go on.
     pub grace: Duration,
+    /// Origins of web pages that are let in besides Ollama's defaults.
+    pub origins: Vec<String>,
+    /// `[proxy.tls]`, absent if no certificate is named.
+    pub tls: Option<Tls>,
+}
+
+/// `[proxy.tls]`
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// The chain, in PEM form.
+    pub cert: PathBuf,
+    /// Its private key, in PEM form.
+    pub key: PathBuf,
+}
+
+/// `[auth]`
+#[derive(Debug, Clone)]
+pub struct Auth {
+    /// The file of hashed keys.
+    pub keys: PathBuf,
+    /// Whether a client's key goes on to the upstream.
+    pub forward: bool,
 }
 
 /// One Ollama server.
@@ -73,12 +103,23 @@ pub struct Upstream {
     pub read_timeout: Duration,
     /// Between two looks at the list of models.
     pub poll: Duration,
+    /// Whom to trust, if it is an `https` server.
+    pub trust: Option<Trust>,
+    /// Our own key there.
+    pub key: Option<Secret>,
 }
 
 impl Upstream {
     /// `http://host:port`
     pub fn url(&self) -> String {
-        format!("http://{}", self.authority)
+        let scheme = if self.trust.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.authority)
+    }
+
+    /// The name or address that its certificate is for.
+    pub fn host(&self) -> &str {
+        let host = self.authority.rsplit_once(':').map_or(&*self.authority, |(host, _)| host);
+        host.trim_matches(['[', ']'])
     }
 }
 
@@ -166,6 +207,12 @@ pub struct Limits {
     pub body_timeout: Duration,
     /// The size of a request's header lines together.
     pub max_headers: usize,
+    /// Connections of clients at one time.
+    pub connections: usize,
+    /// Of these, from one address (an IPv6 address' /64).
+    pub connections_per_address: usize,
+    /// How long a connection may wait for its next request.
+    pub idle_timeout: Duration,
 }
 
 /// `[log]`

@@ -15,6 +15,7 @@ pub(super) struct RawConfig {
     pub(super) admin: RawAdmin,
     pub(super) upstream: BTreeMap<String, RawUpstream>,
     pub(super) categories: BTreeMap<String, RawCategory>,
+    pub(super) auth: RawAuth,
     pub(super) classifier: RawClassifier,
     pub(super) light: RawLight,
     pub(super) limits: RawLimits,
@@ -33,6 +34,22 @@ pub(super) struct RawProxy {
     pub(super) bypass_models: Key<Vec<String>>,
     pub(super) list_auto: Key<bool>,
     pub(super) grace: Key<String>,
+    pub(super) origins: Key<Vec<String>>,
+    pub(super) tls: RawTls,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawTls {
+    pub(super) cert: Key<String>,
+    pub(super) key: Key<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawAuth {
+    pub(super) keys: Key<String>,
+    pub(super) forward: Key<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -40,6 +57,7 @@ pub(super) struct RawProxy {
 pub(super) struct RawAdmin {
     pub(super) enabled: Key<bool>,
     pub(super) listen: Key<String>,
+    pub(super) require_key: Key<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -49,6 +67,9 @@ pub(super) struct RawUpstream {
     pub(super) connect_timeout: Key<String>,
     pub(super) read_timeout: Key<String>,
     pub(super) poll: Key<String>,
+    pub(super) ca: Key<String>,
+    pub(super) key_file: Key<String>,
+    pub(super) key_env: Key<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -88,6 +109,9 @@ pub(super) struct RawLimits {
     pub(super) inflight: Key<String>,
     pub(super) body_timeout: Key<String>,
     pub(super) max_headers: Key<String>,
+    pub(super) connections: Key<usize>,
+    pub(super) connections_per_address: Key<usize>,
+    pub(super) idle_timeout: Key<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -116,14 +140,38 @@ pub(super) const NAMED_SECTIONS: [&str; 2] = ["upstream", "categories"];
 pub(super) const KEYS: &[(&str, &[&str])] = &[
     (
         "proxy",
-        &["listen", "threads", "rules", "multi_turn", "allow_system", "bypass_models", "list_auto", "grace"],
+        &[
+            "listen",
+            "threads",
+            "rules",
+            "multi_turn",
+            "allow_system",
+            "bypass_models",
+            "list_auto",
+            "grace",
+            "origins",
+        ],
     ),
-    ("admin", &["enabled", "listen"]),
-    ("upstream", &["url", "connect_timeout", "read_timeout", "poll"]),
+    ("proxy.tls", &["cert", "key"]),
+    ("admin", &["enabled", "listen", "require_key"]),
+    ("upstream", &["url", "connect_timeout", "read_timeout", "poll", "ca", "key_file", "key_env"]),
     ("categories", &["route", "upstream", "model"]),
+    ("auth", &["keys", "forward"]),
     ("classifier", &["mode", "model", "timeout", "queue", "cooldown"]),
     ("light", &["only_light", "max_bytes", "max_concurrent", "max_cached_models", "preload", "cache_limit"]),
-    ("limits", &["max_body", "max_inspect", "inflight", "body_timeout", "max_headers"]),
+    (
+        "limits",
+        &[
+            "max_body",
+            "max_inspect",
+            "inflight",
+            "body_timeout",
+            "max_headers",
+            "connections",
+            "connections_per_address",
+            "idle_timeout",
+        ],
+    ),
     ("log", &["level", "format", "decisions", "decisions_text", "decisions_max_size", "decisions_keep"]),
     ("experiment", &["enabled", "classifier_share", "shadow"]),
 ];

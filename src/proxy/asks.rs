@@ -55,7 +55,8 @@ impl Proxy {
         let bypassed = request.headers.get(reply::BYPASS).is_some_and(|v| v == "1" || v == "true");
         let limits = &self.brain.config.limits;
         session.set_read_timeout(Some(limits.body_timeout));
-        if bypassed {
+        // A key that may not use every model has its body read all the same.
+        if bypassed && !passage.is_limited() {
             return Ok(false);
         }
         let clock = Instant::now();
@@ -69,6 +70,7 @@ impl Proxy {
                 reply::send_error(session, passage, 413, &self.too_large()).await?;
                 Ok(true)
             }
+            Body::Partly(_) if passage.is_limited() => self.refuse_unread(session, passage).await,
             Body::Partly(prefix) => {
                 passage.body = Held::Prefix(prefix);
                 self.forward_unread(passage);
@@ -82,7 +84,7 @@ impl Proxy {
                     return Ok(true);
                 }
                 passage.share = Some(share);
-                self.consider(session, passage, dialect, bytes).await
+                self.consider(session, passage, dialect, bytes, bypassed).await
             }
         }
     }
@@ -94,6 +96,7 @@ impl Proxy {
         passage: &mut Passage,
         dialect: Dialect,
         bytes: Bytes,
+        bypassed: bool,
     ) -> Result<bool> {
         let encoding = session.req_header().headers.get(header::CONTENT_ENCODING);
         let plain = match passage.share.as_mut() {
@@ -104,16 +107,20 @@ impl Proxy {
         let seen = plain.as_ref().unwrap_or(&bytes);
         let ask = match Ask::parse(dialect, seen) {
             Ok(ask) => ask,
+            Err(_) if passage.is_limited() => return self.refuse_unread(session, passage).await,
             Err(_) => {
                 self.forward_unread(passage);
                 return Ok(false);
             }
         };
-        if self.brain.config.proxy.bypass_models.iter().any(|m| same_model(m, &ask.model)) {
+        if !passage.may_use(&ask.model) && (bypassed || !is_auto(&ask.model)) {
+            return self.refuse_model(session, passage, &ask.model).await;
+        }
+        if bypassed || self.brain.config.proxy.bypass_models.iter().any(|m| same_model(m, &ask.model)) {
             return Ok(false);
         }
         let mut guards = Guards::default();
-        if reply::cors(session) == Cors::AskUpstream {
+        if passage.cors == Cors::AskUpstream {
             guards.insert(Guard::Origin);
         }
         let hint = session.get_header(HINT).and_then(|hint| hint.to_str().ok()).map(str::to_owned);
@@ -157,7 +164,9 @@ impl Proxy {
     ) -> Result<bool> {
         let model = match model {
             None if is_auto(&ask.model) => match &self.brain.seen(passage.upstream).models {
-                Some(models) if !models.is_empty() => models.first().cloned(),
+                Some(models) if !models.is_empty() => {
+                    models.iter().find(|model| passage.may_use(model)).or(models.first()).cloned()
+                }
                 listed => {
                     let (status, why) = match listed {
                         Some(_) => (404, "the upstream has none"),
@@ -172,6 +181,9 @@ impl Proxy {
             },
             model => model,
         };
+        if let Some(model) = model.as_deref().filter(|model| !passage.may_use(model)) {
+            return self.refuse_model(session, passage, model).await;
+        }
         if let (Some(model), Some(span)) = (model, &ask.model_span) {
             passage.decoded = session.get_header(header::CONTENT_ENCODING).is_some();
             passage.body = Held::Whole(ask::with_model(body, span, &model).into());

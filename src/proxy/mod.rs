@@ -1,10 +1,10 @@
 //! The proxy itself: each Pingora phase in a few lines, in the order in which a request meets them.
 //!
 //! ```text
-//! early_request_filter   header size, Host                      origin.rs
-//! request_filter         read the body, decide, answer here     body.rs · ask.rs · reply.rs
+//! request_filter         header size, Host, Origin, key         origin.rs · cors.rs · entry.rs
+//!                        read the body, decide, answer here     body.rs · ask.rs · reply.rs
 //! upstream_peer          the server that was chosen
-//! upstream_request_filter  its Host, the body's new length
+//! upstream_request_filter  its Host, its key, the body's new length
 //! request_body_filter    what was read, or what passes          body.rs · passage.rs
 //! response_filter        x-brainstem-* headers                  reply.rs
 //! response_body_filter   `auto` in the lists of models          listing.rs
@@ -14,6 +14,9 @@
 
 mod asks;
 mod body;
+mod cors;
+pub(crate) mod door;
+mod entry;
 mod listing;
 pub(crate) mod origin;
 mod passage;
@@ -45,6 +48,7 @@ pub struct Proxy {
     budget: Arc<Budget>,
     /// The machine's own name.
     own_name: String,
+    origins: cors::Origins,
     /// Ollama checks `Host` only when it listens on loopback; so do we.
     checks_host: bool,
 }
@@ -55,6 +59,7 @@ impl Proxy {
         Self {
             budget: Arc::new(Budget::new(brain.config.limits.inflight, brain.metrics.inflight_bytes.clone())),
             own_name: origin::own_name(),
+            origins: cors::Origins::new(&brain.config.proxy.origins),
             checks_host: brain.config.proxy.listen.ip().is_loopback(),
             brain,
         }
@@ -88,6 +93,9 @@ impl ProxyHttp for Proxy {
             reply::send_bare(session, 403).await?;
             return Ok(true);
         }
+        if self.admit(session, passage).await? {
+            return Ok(true);
+        }
         self.receive(session, passage).await
     }
 
@@ -102,7 +110,16 @@ impl ProxyHttp for Proxy {
             error.as_up();
             return Err(error);
         };
-        let mut peer = HttpPeer::new(address, false, String::new());
+        let mut peer = match &upstream.config.trust {
+            None => HttpPeer::new(address, false, String::new()),
+            Some(trust) => {
+                let mut peer = HttpPeer::new(address, true, upstream.config.host().to_owned());
+                peer.options.ca = Some(trust.roots());
+                // Pingora keeps connections apart by address and name, not by whom they were checked against.
+                peer.group_key = passage.upstream as u64;
+                peer
+            }
+        };
         peer.options.connection_timeout = Some(upstream.config.connect_timeout);
         // A pull may say nothing for as long as it likes; an ask has a bound, if a generous one.
         peer.options.read_timeout = passage.is_ask.then_some(upstream.config.read_timeout);
@@ -118,6 +135,7 @@ impl ProxyHttp for Proxy {
     ) -> Result<()> {
         if let Some(upstream) = self.brain.upstreams.get(passage.upstream) {
             request.insert_header(header::HOST, &upstream.config.authority)?;
+            self.dress(request, &upstream.config, passage)?;
         }
         if let Held::Whole(body) = &passage.body
             && !body.is_empty()
@@ -198,6 +216,7 @@ impl ProxyHttp for Proxy {
         if response.status.is_server_error() {
             self.upstream_error(passage, "status");
         }
+        self.open_to_page(session, response, passage.cors)?;
         reply::label_headers(response, passage)
     }
 
@@ -289,6 +308,12 @@ impl Proxy {
             ) => (502, "connect", at("cannot be reached; is Ollama running?")),
             (ErrorSource::Upstream, ErrorType::InvalidHTTPHeader) => {
                 (502, "garbage", at("does not speak HTTP"))
+            }
+            (
+                ErrorSource::Upstream,
+                ErrorType::TLSHandshakeFailure | ErrorType::TLSHandshakeTimedout | ErrorType::InvalidCert,
+            ) => {
+                (502, "certificate", at("does not show a certificate that is trusted here, or speaks no TLS"))
             }
             (ErrorSource::Upstream, _) => (502, "reset", at("broke off")),
             (ErrorSource::Downstream, ErrorType::ReadTimedout) => {

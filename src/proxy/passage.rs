@@ -4,9 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::HeaderName;
 
 use super::body::Share;
 use super::listing::Listing;
+use super::origin::Cors;
+use crate::auth::Key;
 use crate::config::Route;
 use crate::dialect::Dialect;
 use crate::experiment::Arm;
@@ -43,6 +46,12 @@ pub struct Passage {
     /// When the upstream was turned to.
     pub(super) upstream_since: Option<Instant>,
     pub(super) request_id: String,
+    /// Whose request it is, where keys are asked for.
+    pub(super) key: Option<Arc<Key>>,
+    /// What its `Origin` asks of the reply.
+    pub(super) cors: Cors,
+    /// A header that goes with an error of ours.
+    pub(super) told: Option<(HeaderName, String)>,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -90,6 +99,9 @@ impl Passage {
             body_wait: Duration::ZERO,
             upstream_since: None,
             request_id: String::new(),
+            key: None,
+            cors: Cors::None,
+            told: None,
             metrics,
         }
     }
@@ -98,6 +110,16 @@ impl Passage {
     pub(super) fn rearm(&mut self) {
         self.body_sent = false;
         self.upstream_since.get_or_insert_with(Instant::now);
+    }
+
+    /// Whether there are models that its key may not use.
+    pub(super) fn is_limited(&self) -> bool {
+        self.key.as_ref().is_some_and(|key| key.is_limited())
+    }
+
+    /// Whether its key may use that model.
+    pub(super) fn may_use(&self, model: &str) -> bool {
+        self.key.as_ref().is_none_or(|key| key.may_use(model))
     }
 
     pub(super) fn route(&self) -> Route {
