@@ -184,7 +184,8 @@ impl Brain {
     pub fn open(config: Config, with_upstreams: bool) -> Result<Self, Vec<Problem>> {
         let whole = |what: &str, why: String| vec![Problem::whole(Path::new(what), why)];
         let snapshot = Snapshot::load(&config.proxy.rules, &vocabulary(&config).borrow())?;
-        let auth = config.auth.as_ref().map(|auth| Auth::open(&auth.keys)).transpose()?;
+        let auth = config.auth.as_ref().filter(|_| with_upstreams);
+        let auth = auth.map(|auth| Auth::open(&auth.keys)).transpose()?;
         let metrics = Arc::new(Metrics::new().map_err(|e| whole("metrics", e.to_string()))?);
         metrics.rules_generation.set(i64::try_from(snapshot.generation).unwrap_or(i64::MAX));
         metrics.rules_last_success.set(seconds_since_epoch(snapshot.loaded_at));

@@ -379,6 +379,16 @@ fn a_preflight_needs_no_key() {
     );
     // No preflight: an OPTIONS of another kind needs a key as all else does.
     assert_eq!(running.send(&Request::new("OPTIONS", "/api/chat")).status, 401);
+    let elsewhere = preflight("https://ui.example.org");
+    for body in [elsewhere.clone().body("{}"), elsewhere.clone().body("{}").chunked(1)] {
+        assert_eq!(running.send(&body).status, 401);
+    }
+    assert_eq!(upstream.count(), 0);
+    assert_eq!(
+        running.send(&elsewhere).status,
+        200,
+        "the upstream answers for origins that it alone may know"
+    );
 }
 
 #[test]

@@ -1,19 +1,20 @@
 //! From what is typed to what holds: ranges, names, units.
 
+mod entry;
+
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use super::env::SaidBy;
-use super::raw::{Key, RawAuth, RawCategory, RawConfig, RawExperiment, RawTls, RawUpstream};
+use super::raw::{Key, RawCategory, RawConfig, RawExperiment, RawUpstream};
 use super::{
-    Auth, CategoryPolicy, Classifier, Config, Decisions, Experiment, Light, Limits, Log, Mode, Proxy, Route,
-    Secret, Tls, Upstream,
+    CategoryPolicy, Classifier, Config, Decisions, Experiment, Light, Limits, Log, Mode, Proxy, Route,
+    Upstream,
 };
 use crate::category::Category;
 use crate::problem::{Problem, nearest};
-use crate::tls::Trust;
 
 /// Collects problems while it turns raw values into checked ones; a wrong value is noted and its default
 /// stands in, so that one run names every fault.
@@ -109,7 +110,7 @@ impl<'a> Checker<'a> {
         }
         if self.problems.is_empty() {
             let admin = enabled.then_some(admin);
-            warnings.extend(exposed(&proxy, admin, auth.as_ref(), require_key));
+            warnings.extend(entry::exposed(&proxy, admin, auth.as_ref(), require_key));
             Ok(Config {
                 proxy,
                 admin,
@@ -147,83 +148,6 @@ impl<'a> Checker<'a> {
         let read_timeout = self.span(&key("read_timeout"), &raw.read_timeout, "10m", "1s", "24h");
         let poll = self.span(&key("poll"), &raw.poll, "10s", "100ms", "1h");
         Upstream { name, authority, connect_timeout, read_timeout, poll, trust, key: own_key }
-    }
-
-    /// Whom to trust: a file of ours, or the system; nobody where nothing is encrypted.
-    fn trust(&mut self, key: &str, ca: Key<String>, https: bool) -> Option<Trust> {
-        let at = ca.as_ref().map_or(0, |ca| ca.span().start);
-        let file = ca.map(toml::Spanned::into_inner).filter(|file| !file.is_empty());
-        if !https {
-            if file.is_some() {
-                self.note(key, at, "means something for an https:// url only".to_owned());
-            }
-            return None;
-        }
-        Trust::load(file.as_deref().map(Path::new)).map_err(|message| self.note(key, at, message)).ok()
-    }
-
-    fn own_key(
-        &mut self,
-        file_key: &str,
-        file: Key<String>,
-        variable_key: &str,
-        variable: Key<String>,
-    ) -> Option<Secret> {
-        let given = |raw: &Key<String>| {
-            let raw = raw.as_ref().filter(|raw| !raw.get_ref().is_empty())?;
-            Some((raw.span().start, raw.get_ref().clone()))
-        };
-        let none = "no key in it: one line of printable characters is";
-        if let Some((at, file)) = given(&file) {
-            if given(&variable).is_some() {
-                self.note(file_key, at, "there is a key_env, too; one of them is allowed".to_owned());
-            }
-            let read = std::fs::read_to_string(&file).map_err(|e| format!("{file} cannot be read: {e}"));
-            let secret = read.and_then(|text| Secret::new(&text).ok_or_else(|| format!("{file}: {none}")));
-            return secret.map_err(|message| self.note(file_key, at, message)).ok();
-        }
-        let (at, variable) = given(&variable)?;
-        let secret = std::env::var(&variable).ok().and_then(|text| Secret::new(&text));
-        if secret.is_none() {
-            self.note(variable_key, at, format!("the variable {variable} is not set, or {none}"));
-        }
-        secret
-    }
-
-    fn origins(&mut self, raw: Key<Vec<String>>) -> Vec<String> {
-        let Some(list) = raw else { return Vec::new() };
-        for origin in list.get_ref() {
-            let wrong = origin.matches('*').count() > 1
-                || origin.ends_with('/') && !origin.ends_with("://")
-                || origin != "*" && !origin.contains("://");
-            if wrong {
-                let message = format!(
-                    "\"{origin}\" is no origin; write it like \"https://ui.example.org\", \"http://10.0.0.5:*\", \
-                     \"chrome-extension://*\" (one * at most), or \"*\" for every page"
-                );
-                self.note("proxy.origins", list.span().start, message);
-            }
-        }
-        list.into_inner()
-    }
-
-    fn tls(&mut self, raw: RawTls) -> Option<Tls> {
-        let at = |raw: &Key<String>| raw.as_ref().map_or(0, |raw| raw.span().start);
-        let (cert_at, key_at) = (at(&raw.cert), at(&raw.key));
-        let (cert, key) = (self.take(raw.cert, String::new()), self.take(raw.key, String::new()));
-        match (cert.is_empty(), key.is_empty()) {
-            (true, true) => return None,
-            (false, false) => return Some(Tls { cert: cert.into(), key: key.into() }),
-            (false, true) => self.note("proxy.tls.cert", cert_at, "needs proxy.tls.key, too".to_owned()),
-            (true, false) => self.note("proxy.tls.key", key_at, "needs proxy.tls.cert, too".to_owned()),
-        }
-        None
-    }
-
-    fn auth(&mut self, raw: RawAuth) -> Option<Auth> {
-        let forward = self.take(raw.forward, false);
-        let keys = self.take(raw.keys, String::new());
-        (!keys.is_empty()).then(|| Auth { keys: keys.into(), forward })
     }
 
     fn categories(
@@ -417,33 +341,6 @@ fn url(text: &str) -> Result<Server, String> {
     }
     let port = authority.port_u16().unwrap_or(if https { 443 } else { 80 });
     Ok(Server { authority: format!("{}:{port}", authority.host()), https })
-}
-
-/// What everybody on the network may do under this config, in words for the log.
-fn exposed(proxy: &Proxy, admin: Option<SocketAddr>, auth: Option<&Auth>, require_key: bool) -> Vec<String> {
-    let mut said = Vec::new();
-    let far = |at: SocketAddr| !at.ip().is_loopback();
-    if far(proxy.listen) && auth.is_none() {
-        said.push(format!(
-            "proxy.listen {} is no loopback address and there are no keys: whoever reaches it may use, pull and delete \
-             models; set auth.keys (`brainstem key new NAME`)",
-            proxy.listen
-        ));
-    }
-    if far(proxy.listen) && auth.is_some() && proxy.tls.is_none() {
-        said.push(format!(
-            "proxy.listen {} takes keys without TLS: whoever sees the network sees them; set [proxy.tls], or let \
-             something in front of it encrypt",
-            proxy.listen
-        ));
-    }
-    if let Some(at) = admin.filter(|at| far(*at) && !require_key) {
-        said.push(format!(
-            "admin.listen {at} is no loopback address: whoever reaches it sees metrics, rules and explanations; set \
-             admin.require_key"
-        ));
-    }
-    said
 }
 
 fn one_of(name: &str, allowed: &[&str]) -> Result<usize, String> {

@@ -32,8 +32,11 @@ impl Origins {
     /// What is to be done about this request's `Origin`.
     pub(super) fn judge(&self, headers: &HeaderMap, host: &str) -> Cors {
         let origin = headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok());
+        let listed = origin.is_some_and(|origin| self.lists(origin));
         match origin::cors(origin, host) {
-            Cors::AskUpstream if self.lists(origin.unwrap_or_default()) => Cors::Listed,
+            Cors::Echo => Cors::Echo,
+            // Also if it is the host that the client named: the upstream, called by its own, would not know that.
+            _ if listed => Cors::Listed,
             Cors::AskUpstream if !self.listed.is_empty() => Cors::Refused,
             by_default => by_default,
         }
@@ -51,9 +54,14 @@ impl Origins {
     }
 }
 
-/// Whether a browser asks if it may ask. It sends no key with that.
+/// Whether a browser asks if it may ask. It sends no key with that, and no body either: with one it would be
+/// somebody else's way past the gate.
 pub(super) fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
+    let length = headers.get(header::CONTENT_LENGTH);
+    let has_body =
+        headers.contains_key(header::TRANSFER_ENCODING) || length.is_some_and(|length| length != "0");
     *method == Method::OPTIONS
+        && !has_body
         && headers.contains_key(header::ORIGIN)
         && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
@@ -117,6 +125,8 @@ mod tests {
             assert_eq!(judge(&listed, origin), Cors::Refused, "{origin}");
         }
         assert_eq!(judge(&["*"], "https://anyone.example"), Cors::Listed);
+        assert_eq!(judge(&["*"], "http://127.0.0.1:11440"), Cors::Listed, "a page from our own address");
+        assert_eq!(Origins::new(&["*".to_owned()]).judge(&HeaderMap::new(), "x"), Cors::None);
         assert_eq!(judge(&["https://*.example.org"], "https://.example.org"), Cors::Listed);
         assert_eq!(judge(&["https://a*a"], "https://a"), Cors::Refused, "start and end do not overlap");
     }
