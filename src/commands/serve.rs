@@ -159,7 +159,7 @@ fn announce(config: &Config) {
     let listen = config.proxy.listen;
     let upstream = &config.upstreams[0];
     let scheme = if config.proxy.tls.is_some() { "https" } else { "http" };
-    tracing::info!("listening on {scheme}://{listen}, forwarding to {}", upstream.url());
+    tracing::info!("listening on {scheme}://{listen}, forwarding to {}", upstream.urls());
     if let Some(admin) = config.admin {
         tracing::info!("metrics, health and explain on http://{admin}");
     }

@@ -64,12 +64,17 @@ pub(super) struct RawAdmin {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawUpstream {
     pub(super) url: Key<String>,
+    pub(super) urls: Key<Vec<String>>,
     pub(super) connect_timeout: Key<String>,
     pub(super) read_timeout: Key<String>,
     pub(super) poll: Key<String>,
     pub(super) ca: Key<String>,
     pub(super) key_file: Key<String>,
     pub(super) key_env: Key<String>,
+    pub(super) manage: Key<String>,
+    pub(super) spill: Key<usize>,
+    pub(super) cool_off: Key<String>,
+    pub(super) sticky: Key<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -154,7 +159,23 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ),
     ("proxy.tls", &["cert", "key"]),
     ("admin", &["enabled", "listen", "require_key"]),
-    ("upstream", &["url", "connect_timeout", "read_timeout", "poll", "ca", "key_file", "key_env"]),
+    (
+        "upstream",
+        &[
+            "url",
+            "urls",
+            "connect_timeout",
+            "read_timeout",
+            "poll",
+            "ca",
+            "key_file",
+            "key_env",
+            "manage",
+            "spill",
+            "cool_off",
+            "sticky",
+        ],
+    ),
     ("categories", &["route", "upstream", "model"]),
     ("auth", &["keys", "forward"]),
     ("classifier", &["mode", "model", "timeout", "queue", "cooldown"]),

@@ -21,7 +21,7 @@ use crate::category::Category;
 use crate::config::Route;
 use crate::decide::{By, Decision, Forward, To, is_auto};
 use crate::dialect::{self, Dialect, Reply, Written};
-use crate::upstream::{Upstream, same_model};
+use crate::upstream::same_model;
 
 /// Paths whose success changes the upstream's list of models.
 const CHANGES_MODELS: [&str; 4] = ["/api/pull", "/api/create", "/api/copy", "/api/delete"];
@@ -46,7 +46,11 @@ impl Proxy {
                 passage.listing = Listing::of(&request.method, path);
             }
             passage.changes_models = CHANGES_MODELS.contains(&path);
-            return Ok(false);
+            return if self.chooses(passage) {
+                self.receive_other(session, passage).await
+            } else {
+                Ok(false)
+            };
         };
         passage.dialect = Some(dialect);
         passage.is_ask = true;
@@ -57,7 +61,7 @@ impl Proxy {
         session.set_read_timeout(Some(limits.body_timeout));
         // A key that may not use every model has its body read all the same.
         if bypassed && !passage.is_limited() {
-            return Ok(false);
+            return if self.chooses(passage) { self.peek(session, passage).await } else { Ok(false) };
         }
         let clock = Instant::now();
         let room = Room { max_body: limits.max_body, max_inspect: limits.max_inspect, budget: &self.budget };
@@ -74,6 +78,7 @@ impl Proxy {
             Body::Partly(prefix) => {
                 passage.body = Held::Prefix(prefix);
                 self.forward_unread(passage);
+                self.place_unread(passage);
                 Ok(false)
             }
             Body::Whole(bytes, share) => {
@@ -110,6 +115,7 @@ impl Proxy {
             Err(_) if passage.is_limited() => return self.refuse_unread(session, passage).await,
             Err(_) => {
                 self.forward_unread(passage);
+                self.place_unread(passage);
                 return Ok(false);
             }
         };
@@ -117,6 +123,7 @@ impl Proxy {
             return self.refuse_model(session, passage, &ask.model).await;
         }
         if bypassed || self.brain.config.proxy.bypass_models.iter().any(|m| same_model(m, &ask.model)) {
+            passage.errand = self.errand(passage.upstream, &ask, None);
             return Ok(false);
         }
         let mut guards = Guards::default();
@@ -172,7 +179,7 @@ impl Proxy {
                         Some(_) => (404, "the upstream has none"),
                         None => (502, "the upstream does not say which it has"),
                     };
-                    self.brain.upstreams.iter().for_each(Upstream::look_again);
+                    self.brain.upstreams.iter().for_each(|pool| pool.look_again());
                     let message =
                         format!("model '{}' not found: its category names no model, and {why}", ask.model);
                     reply::send_error(session, passage, status, &message).await?;
@@ -184,6 +191,7 @@ impl Proxy {
         if let Some(model) = model.as_deref().filter(|model| !passage.may_use(model)) {
             return self.refuse_model(session, passage, model).await;
         }
+        passage.errand = self.errand(passage.upstream, ask, model.as_deref());
         if let (Some(model), Some(span)) = (model, &ask.model_span) {
             passage.decoded = session.get_header(header::CONTENT_ENCODING).is_some();
             passage.body = Held::Whole(ask::with_model(body, span, &model).into());

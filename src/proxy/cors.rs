@@ -13,7 +13,7 @@ const HEADERS: &str = "Authorization,Content-Type,User-Agent,Accept,X-Requested-
 X-Stainless-Async,X-Stainless-Custom-Poll-Interval,X-Stainless-Helper-Method,X-Stainless-Lang,X-Stainless-Os,\
 X-Stainless-Package-Version,X-Stainless-Poll-Helper,X-Stainless-Retry-Count,X-Stainless-Runtime,\
 X-Stainless-Runtime-Version,X-Stainless-Timeout,X-Api-Key,Anthropic-Version,Anthropic-Beta,\
-Anthropic-Dangerous-Direct-Browser-Access,X-Brainstem-Category,X-Brainstem-Bypass,X-Request-Id";
+Anthropic-Dangerous-Direct-Browser-Access,X-Brainstem-Category,X-Brainstem-Bypass,X-Brainstem-Server,X-Request-Id";
 const METHODS: &str = "GET,POST,PUT,PATCH,DELETE,HEAD,OPTIONS";
 const MAX_AGE: &str = "43200";
 
