@@ -242,6 +242,24 @@ fn a_key_uses_its_own_models_only_however_they_are_asked_for() {
 }
 
 #[test]
+fn what_was_read_for_the_key_reaches_one_of_several_servers_whole() {
+    let servers = [Upstream::start(), Upstream::start()];
+    servers[0].models(Some(&["llama3.2"]));
+    servers[1].models(Some(&["nomic"]));
+    let some = make("some", &["--models", "nomic"]);
+    let urls: Vec<toml::Value> = servers.iter().map(|server| server.url().into()).collect();
+    let running = with_keys(Options::bare().set("upstream.default.urls", urls), &[&some]).start();
+    running.sees("default", true, Some(2));
+    for len in [10, 70_000, 300_000] {
+        let body = json!({"model": "nomic", "input": "x".repeat(len)}).to_string();
+        let reply = running.send(&bearer(Request::post("/api/embed", body.clone()), &some.key));
+        assert_eq!(reply.status, 200, "{reply:?}");
+        assert!(servers[1].last().body == body.as_bytes(), "{len}: {} bytes came", servers[1].last().len);
+    }
+    assert_eq!(servers[0].count(), 0);
+}
+
+#[test]
 fn a_rate_is_kept_per_key() {
     let upstream = Upstream::start();
     let (slow, free) = (make("slow", &["--rate", "3/1h"]), make("free", &[]));

@@ -341,6 +341,37 @@ fn one_address_behind_two_authorities_is_two_servers() {
 }
 
 #[test]
+fn several_servers_share_trust_and_key() {
+    let servers = [Upstream::start(), Upstream::start()];
+    servers[0].models(Some(&["a:latest"]));
+    servers[1].models(Some(&["b:latest"]));
+    let papers = Papers::new();
+    let fronts = servers.each_ref().map(|server| Front::start(&papers, server));
+    let urls: Vec<toml::Value> = fronts.iter().map(|front| front.url("localhost").into()).collect();
+    let running = Options::bare()
+        .file("ca.pem", papers.ca.clone())
+        .file("their.key", "theirs")
+        .set("upstream.default.urls", urls)
+        .set("upstream.default.ca", "ca.pem")
+        .set("upstream.default.key_file", "their.key")
+        .set("upstream.default.manage", "all")
+        .start();
+    running.sees("default", true, Some(2));
+    let list = running.send(&Request::get("/api/tags")).value();
+    assert_eq!(list["models"].as_array().unwrap().len(), 3, "a, b and auto: {list}");
+    for (at, model) in ["a", "b"].into_iter().enumerate() {
+        assert_eq!(running.send(&chat(model, "sum up the tides")).status, 200);
+        assert_eq!(servers[at].last().header("authorization"), Some("Bearer theirs"));
+    }
+    let pulled = running.send(&Request::json("/api/pull", &json!({"model": "c", "stream": false})));
+    assert_eq!(pulled.status, 200, "{pulled:?}");
+    for server in &servers {
+        let got = server.last();
+        assert_eq!((got.path.as_str(), got.header("authorization")), ("/api/pull", Some("Bearer theirs")));
+    }
+}
+
+#[test]
 fn what_is_wrong_with_papers_is_told_before_the_start() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("rules")).unwrap();
@@ -354,6 +385,10 @@ fn what_is_wrong_with_papers_is_told_before_the_start() {
         String::from_utf8(output.stderr).unwrap()
     };
     for (config, said) in [
+        (
+            "[upstream.default]\nurls = [\"http://a\", \"https://b\"]\n",
+            "c.toml:2:8: upstream.default.urls: http:// and https:// in one upstream",
+        ),
         ("[proxy.tls]\ncert = \"a.crt\"\n", "c.toml:2:8: proxy.tls.cert: needs proxy.tls.key, too"),
         ("[proxy.tls]\ncert = \"a.crt\"\nkey = \"none\"\n", "none: cannot be read"),
         ("[proxy.tls]\ncert = \"a.crt\"\nkey = \"a.crt\"\n", "a.crt: has no private key"),
