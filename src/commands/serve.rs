@@ -60,7 +60,9 @@ pub fn run(settings: &Settings) -> Result<(), Failure> {
     proxy.add_listener(listener);
     server.add_service(proxy);
     if let Some(at) = config.admin {
-        let mut admin = Service::new("admin".into(), Admin::new(brain.clone()));
+        let admin = Admin::new(brain.clone());
+        server.add_service(background_service("live", admin.ticking()));
+        let mut admin = Service::new("admin".into(), admin);
         admin.threads = Some(1);
         admin.add_tcp(&at.to_string());
         server.add_service(admin);
@@ -88,6 +90,9 @@ impl BackgroundService for Drained {
         }
         if let Some(decisions) = &self.0.decisions {
             decisions.settle(Duration::from_millis(500));
+        }
+        if let Some(traces) = &self.0.traces {
+            traces.settle(Duration::from_millis(500));
         }
         std::process::exit(0);
     }
@@ -161,6 +166,6 @@ fn announce(config: &Config) {
     let scheme = if config.proxy.tls.is_some() { "https" } else { "http" };
     tracing::info!("listening on {scheme}://{listen}, forwarding to {}", upstream.urls());
     if let Some(admin) = config.admin {
-        tracing::info!("metrics, health and explain on http://{admin}");
+        tracing::info!("console, metrics and explain on http://{admin}");
     }
 }

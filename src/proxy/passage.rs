@@ -14,6 +14,7 @@ use crate::config::Route;
 use crate::dialect::Dialect;
 use crate::experiment::Arm;
 use crate::metrics::Metrics;
+use crate::trace::Trace;
 use crate::upstream::{Errand, Seat};
 
 /// Per-request state, handed from filter to filter.
@@ -65,6 +66,8 @@ pub struct Passage {
     pub(super) cors: Cors,
     /// A header that goes with an error of ours.
     pub(super) told: Option<(HeaderName, String)>,
+    /// Its spans to be, if it is traced.
+    pub(super) trace: Option<Box<Trace>>,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -121,6 +124,7 @@ impl Passage {
             key: None,
             cors: Cors::None,
             told: None,
+            trace: None,
             metrics,
         }
     }
