@@ -376,6 +376,30 @@ mod tests {
     }
 
     #[test]
+    fn a_pool_has_one_server_or_several() {
+        let servers = |text: &str, variables: &[(&str, &str)]| {
+            load(text, variables).map(|config| config.upstreams[0].servers.clone())
+        };
+        assert_eq!(servers("", &[]).unwrap(), ["127.0.0.1:11434"]);
+        let both = "[upstream.default]\nurl = \"http://a:1\"\nurls = [\"http://b:1\", \"http://c\"]\n";
+        let many = both.replace("url = \"http://a:1\"\n", "");
+        assert_eq!(servers(&many, &[]).unwrap(), ["b:1", "c:80"]);
+        assert_eq!(
+            servers(both, &[]).unwrap_err(),
+            ["b.toml:3:8: upstream.default.urls: there is a url, too; allowed: one of both"]
+        );
+        // Who speaks over the file means it.
+        let (url, urls) = ("BRAINSTEM_UPSTREAM_DEFAULT_URL", "BRAINSTEM_UPSTREAM_DEFAULT_URLS");
+        assert_eq!(servers(&many, &[(url, "http://d:1")]).unwrap(), ["d:1"]);
+        let one = "[upstream.default]\nurl = \"http://a:1\"\nurls = []\n";
+        assert_eq!(servers(one, &[]).unwrap(), ["a:1"]);
+        assert_eq!(servers(one, &[(urls, "[\"http://d:1\", \"http://e:1\"]")]).unwrap(), ["d:1", "e:1"]);
+        let twice = many.replace("http://c", "http://b:1");
+        assert!(servers(&twice, &[]).unwrap_err()[0].ends_with("\"http://b:1\" stands there twice"));
+        assert!(servers(&many.replace("http://c", "c"), &[]).unwrap_err()[0].contains("no server address"));
+    }
+
+    #[test]
     fn an_experiment_without_its_classifier_is_worth_a_warning() {
         let text = "[experiment]\nenabled = true\n";
         assert!(load(text, &[]).unwrap().warnings.is_empty());

@@ -131,6 +131,10 @@ impl ProxyHttp for Proxy {
         if let Some(server) = self.server(passage) {
             request.insert_header(header::HOST, server.host.clone())?;
         }
+        if self.chooses(passage) {
+            // Said to us.
+            request.remove_header(&errand::SERVER);
+        }
         if let Held::Whole(body) = &passage.body
             && !body.is_empty()
         {
