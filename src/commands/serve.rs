@@ -92,7 +92,7 @@ impl BackgroundService for Drained {
             decisions.settle(Duration::from_millis(500));
         }
         if let Some(traces) = &self.0.traces {
-            traces.settle(Duration::from_millis(500));
+            traces.settle(Duration::from_secs(2));
         }
         std::process::exit(0);
     }
