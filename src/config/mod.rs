@@ -38,6 +38,8 @@ pub struct Config {
     pub log: Log,
     /// `[experiment]`, absent if not enabled or if the classifier is not on.
     pub experiment: Option<Experiment>,
+    /// `[trace]`, absent if no endpoint is named.
+    pub trace: Option<Trace>,
     /// What is worth a warning at start: variables that look like ours and name no key.
     pub warnings: Vec<String>,
 }
@@ -197,6 +199,8 @@ pub struct Log {
     pub json: bool,
     /// The log of decisions, absent if no file is named.
     pub decisions: Option<Decisions>,
+    /// Whether decisions carry what was asked, in the log and on the console.
+    pub text: bool,
 }
 
 /// `[log] decisions…`: the log of decisions.
@@ -210,6 +214,15 @@ pub struct Decisions {
     pub max_size: u64,
     /// How many files that were put aside are kept.
     pub keep: usize,
+}
+
+/// `[trace]`: spans for an OpenTelemetry collector.
+#[derive(Debug, Clone)]
+pub struct Trace {
+    /// Where spans are posted, path included.
+    pub endpoint: String,
+    /// The share of asks that are traced where the client does not say, 0 to 1.
+    pub sample: f64,
 }
 
 /// `[experiment]`: asks with and without the classifier, side by side.

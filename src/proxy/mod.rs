@@ -22,6 +22,7 @@ pub(crate) mod origin;
 mod passage;
 mod progress;
 mod reply;
+mod traced;
 mod union;
 
 use std::sync::Arc;
@@ -146,6 +147,10 @@ impl ProxyHttp for Proxy {
         }
         if passage.decoded {
             request.remove_header(&header::CONTENT_ENCODING);
+        }
+        if let Some(trace) = &passage.trace {
+            let (name, value) = trace.traceparent();
+            request.insert_header(name, value)?;
         }
         if passage.listing.is_some() {
             // What is to be added to must come as it is.
@@ -290,6 +295,7 @@ impl ProxyHttp for Proxy {
         let left = error.is_some_and(|error| *error.esource() == ErrorSource::Downstream);
         let code = answered(session).unwrap_or(if left { 499 } else { 0 });
         self.count(passage, code);
+        self.end_trace(passage, code);
         if let Some(error) = error {
             let (method, path) = (&session.req_header().method, session.req_header().uri.path());
             // Not the error's own words: they may quote what was sent.
