@@ -222,7 +222,7 @@ impl Proxy {
         let streams =
             !held && serde_json::from_slice::<Streams>(&body).is_ok_and(|s| s.stream != Some(false));
         let mut progress = Progress::new(names);
-        let (mut refused, mut some_do, mut begun) = (None, false, false);
+        let (mut refused, mut begun) = (None, false);
         while let Some((at, word)) = told.recv().await {
             let line = match word {
                 Word::Line(line) => progress.line(at, &line),
@@ -233,7 +233,6 @@ impl Proxy {
                 }
                 Word::Done => None,
             };
-            some_do |= refused.is_none();
             if let Some(line) = line.filter(|_| streams) {
                 if !std::mem::replace(&mut begun, true) {
                     begin(session, passage).await?;
@@ -241,19 +240,15 @@ impl Proxy {
                 session.write_response_body(Some(line.into()), false).await?;
             }
         }
-        let end = progress.end();
-        match refused {
-            Some(status) if !begun && (held || !some_do) => {
-                let why = progress.failures();
-                reply::send_error(session, passage, status, &why).await?;
-            }
-            _ if begun => session.write_response_body(Some(end.into()), true).await?,
-            _ => {
-                let body = if held { Bytes::new() } else { end.into() };
-                let kind = if streams { NDJSON } else { "application/json; charset=utf-8" };
-                let written = Written { content_type: kind, no_cache: false, body };
-                reply::send(session, passage, 200, written).await?;
-            }
+        let (end, failures) = (progress.end(), progress.failures());
+        if begun {
+            session.write_response_body(Some(end.into()), true).await?;
+        } else if !failures.is_empty() {
+            reply::send_error(session, passage, refused.unwrap_or(500), &failures).await?;
+        } else {
+            let body = if held { Bytes::new() } else { end.into() };
+            let content_type = if streams { NDJSON } else { "application/json; charset=utf-8" };
+            reply::send(session, passage, 200, Written { content_type, no_cache: false, body }).await?;
         }
         Ok(true)
     }
