@@ -47,6 +47,10 @@ else
   report skipped "cargo deny" "cargo-deny could not be built"
 fi
 
+# package.sh and deploy.sh report their own parts.
+tests/deploy.sh || report FAILED "deploy/: its form"
+tests/package.sh || report FAILED "what is installed"
+
 # run.sh reports its own parts.
 step "end to end"
 tests/e2e/run.sh || grep -q '^FAILED.*end to end' "$BRAINSTEM_SUMMARY" || report FAILED "end to end"

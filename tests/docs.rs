@@ -236,6 +236,9 @@ fn every_variable_is_a_twin_of_a_key() {
 
 // === Worked rules
 
+/// What stands over the tables of worked rules.
+const HEADERS: [&str; 2] = ["| ask | category | outcome |", "| вопрос | категория | что будет |"];
+
 /// A row of a table `ask | category | what comes of it`.
 struct Row<'a> {
     section: &'a str,
@@ -245,9 +248,13 @@ struct Row<'a> {
 }
 
 fn rows(page: &Page) -> Vec<Row<'_>> {
-    let (mut rows, mut section) = (Vec::new(), "");
+    let (mut rows, mut section, mut worked) = (Vec::new(), "", false);
     for line in page.text.lines() {
         section = line.strip_prefix("## ").unwrap_or(section);
+        worked = HEADERS.contains(&line) || (worked && line.starts_with('|'));
+        if !worked {
+            continue;
+        }
         let cells = line.strip_prefix("| `").and_then(|rest| rest.strip_suffix(" |"));
         // An ask may hold a bar, the other cells do not.
         let Some((category, outcome)) = cells.and_then(|cells| cells.rsplit_once(" | ")) else { continue };
