@@ -52,10 +52,10 @@ impl Proxy {
         passage.is_ask = true;
         passage.request_id = request_id(&request.headers);
         passage.verdict = Some(Label::undecided(Route::Upstream));
-        let bypassed = request.headers.get(reply::BYPASS).is_some_and(|v| v == "1" || v == "true");
+        passage.bypassed = request.headers.get(reply::BYPASS).is_some_and(|v| v == "1" || v == "true");
         let limits = &self.brain.config.limits;
         session.set_read_timeout(Some(limits.body_timeout));
-        if bypassed {
+        if passage.bypassed {
             return Ok(false);
         }
         let clock = Instant::now();
@@ -110,6 +110,7 @@ impl Proxy {
             }
         };
         if self.brain.config.proxy.bypass_models.iter().any(|m| same_model(m, &ask.model)) {
+            passage.bypassed = true;
             return Ok(false);
         }
         let mut guards = Guards::default();

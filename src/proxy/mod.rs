@@ -7,8 +7,8 @@
 //! upstream_request_filter  its Host, the body's new length
 //! request_body_filter    what was read, or what passes          body.rs · passage.rs
 //! response_filter        x-brainstem-* headers                  reply.rs
-//! response_body_filter   `auto` in the lists of models          listing.rs
-//! fail_to_proxy          the dialect's error                    reply.rs
+//! response_body_filter   `auto` in the lists of models, streams' ends  listing.rs · stream.rs
+//! fail_to_proxy          the dialect's error                    reply.rs · stream.rs
 //! logging                metrics
 //! ```
 
@@ -18,6 +18,7 @@ mod listing;
 pub(crate) mod origin;
 mod passage;
 mod reply;
+mod stream;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -198,6 +199,7 @@ impl ProxyHttp for Proxy {
         if response.status.is_server_error() {
             self.upstream_error(passage, "status");
         }
+        self.follow(response, passage);
         reply::label_headers(response, passage)
     }
 
@@ -211,6 +213,7 @@ impl ProxyHttp for Proxy {
         if let Some(listing) = &mut passage.listing {
             *body = listing.pass(body.take(), end);
         }
+        self.pass_on(body, end, passage);
         Ok(None)
     }
 
@@ -236,6 +239,7 @@ impl ProxyHttp for Proxy {
         let (code, kind, message) = self.verdict_on(error, passage);
         if *error.esource() == ErrorSource::Upstream {
             self.upstream_error(passage, kind);
+            self.tell_cut(session, passage, kind == "read_timeout").await;
         }
         session.set_keepalive(None);
         if code > 0
