@@ -84,7 +84,7 @@ impl Admin {
         let metrics = &self.brain.metrics;
         let up = matches!(self.brain.classifier_health(), Health::Ready(_));
         metrics.classifier_up.set(i64::from(up));
-        for (kind, bytes) in crate::brain::light_memory() {
+        for (kind, bytes) in self.brain.light_memory() {
             metrics.light_memory.with_label_values(&[kind]).set(bytes as f64);
         }
         match metrics.text() {

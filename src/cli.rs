@@ -68,6 +68,9 @@ enum Command {
     Eval(commands::eval::Eval),
     /// Classify lines from stdin, one JSON object each; the classifier alone
     Classify,
+    /// The process of `classifier.isolation = "process"`; brainstem starts it itself
+    #[command(hide = true)]
+    ClassifierWorker,
     /// Walk through the least certain decisions of a log and label them
     Review(commands::review::Review),
     /// Time test requests against a running proxy, or read a log's classifier lines
@@ -87,6 +90,7 @@ impl Cli {
             Command::Explain(explain) => explain.run(settings),
             Command::Eval(eval) => eval.run(settings),
             Command::Classify => commands::classify::run(settings),
+            Command::ClassifierWorker => commands::classifier_worker::run(),
             Command::Review(review) => review.run(settings),
             Command::Measure(measure) => measure.run(),
             #[cfg(feature = "mlx")]

@@ -4,5 +4,8 @@
 
 mod support;
 
+#[cfg(all(feature = "mlx", target_os = "linux"))]
+#[path = "faults/classifier.rs"]
+mod classifier;
 #[path = "faults/upstream.rs"]
 mod upstream;

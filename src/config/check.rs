@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::env::SaidBy;
 use super::raw::{Key, RawCategory, RawConfig, RawExperiment, RawUpstream};
 use super::{
-    CategoryPolicy, Classifier, Config, Decisions, Experiment, Light, Limits, Log, Mode, Proxy, Route,
-    Upstream,
+    CategoryPolicy, Classifier, Config, Decisions, Experiment, Isolation, Light, Limits, Log, Mode, Proxy,
+    Route, Upstream,
 };
 use crate::category::Category;
 use crate::problem::{Problem, nearest};
@@ -57,6 +57,7 @@ impl<'a> Checker<'a> {
             timeout: self.span("classifier.timeout", &raw.classifier.timeout, "8s", "1s", "10s"),
             queue: self.plain("classifier.queue", &raw.classifier.queue, 8, 0..=64),
             cooldown: self.span("classifier.cooldown", &raw.classifier.cooldown, "30s", "1s", "1h"),
+            isolation: self.read("classifier.isolation", &raw.classifier.isolation, "in-process", isolation),
         };
         self.plain("light.max_concurrent", &raw.light.max_concurrent, 1, 1..=1);
         self.plain("light.max_cached_models", &raw.light.max_cached_models, 1, 1..=1);
@@ -265,6 +266,7 @@ macro_rules! fallback {
 fallback! {
     SocketAddr => SocketAddr::from(([127, 0, 0, 1], 0)),
     Duration => Duration::ZERO,
+    Isolation => Isolation::InProcess,
     u64 => 0,
     usize => 0,
     Mode => Mode::Off,
@@ -325,6 +327,10 @@ fn route(text: &str) -> Result<Route, String> {
 
 fn mode(text: &str) -> Result<Mode, String> {
     Ok([Mode::On, Mode::Off, Mode::Shadow][one_of(text, &["on", "off", "shadow"])?])
+}
+
+fn isolation(text: &str) -> Result<Isolation, String> {
+    Ok([Isolation::InProcess, Isolation::Process][one_of(text, &["in-process", "process"])?])
 }
 
 fn format(text: &str) -> Result<String, String> {

@@ -125,6 +125,15 @@ pub enum Mode {
     Off,
 }
 
+/// Where the classifier lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isolation {
+    /// On a thread of the proxy's own process.
+    InProcess,
+    /// In a process of its own, which may die without harm.
+    Process,
+}
+
 /// `[classifier]`
 #[derive(Debug, Clone)]
 pub struct Classifier {
@@ -138,6 +147,8 @@ pub struct Classifier {
     pub queue: usize,
     /// How long the breaker stays open.
     pub cooldown: Duration,
+    /// Where it lives.
+    pub isolation: Isolation,
 }
 
 /// `[light]`: the guards of everything that MLX runs.

@@ -67,6 +67,7 @@ pub(super) struct RawClassifier {
     pub(super) timeout: Key<String>,
     pub(super) queue: Key<usize>,
     pub(super) cooldown: Key<String>,
+    pub(super) isolation: Key<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -121,7 +122,7 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("admin", &["enabled", "listen"]),
     ("upstream", &["url", "connect_timeout", "read_timeout", "poll"]),
     ("categories", &["route", "upstream", "model"]),
-    ("classifier", &["mode", "model", "timeout", "queue", "cooldown"]),
+    ("classifier", &["mode", "model", "timeout", "queue", "cooldown", "isolation"]),
     ("light", &["only_light", "max_bytes", "max_concurrent", "max_cached_models", "preload", "cache_limit"]),
     ("limits", &["max_body", "max_inspect", "inflight", "body_timeout", "max_headers"]),
     ("log", &["level", "format", "decisions", "decisions_text", "decisions_max_size", "decisions_keep"]),
