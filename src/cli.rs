@@ -59,7 +59,11 @@ impl Settings {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the proxy (also with no command)
-    Serve,
+    Serve {
+        /// Take the listeners over from a running brainstem that gets SIGQUIT now (Linux; proxy.upgrade_sock)
+        #[arg(long)]
+        upgrade: bool,
+    },
     /// Validate config, rules and answers; start nothing
     Check,
     /// Show the decision that an ask would get, and why; calls no upstream
@@ -84,8 +88,8 @@ impl Cli {
     /// Runs the command; the exit code is 0 for good, 1 if the thing checked is wrong (2, for usage, is clap's).
     pub fn run(self) -> ExitCode {
         let settings = &self.settings;
-        let done = match self.command.unwrap_or(Command::Serve) {
-            Command::Serve => commands::serve::run(settings),
+        let done = match self.command.unwrap_or(Command::Serve { upgrade: false }) {
+            Command::Serve { upgrade } => commands::serve::run(settings, upgrade),
             Command::Check => commands::check::run(settings),
             Command::Explain(explain) => explain.run(settings),
             Command::Eval(eval) => eval.run(settings),

@@ -7,5 +7,25 @@ mod support;
 #[cfg(all(feature = "mlx", target_os = "linux"))]
 #[path = "faults/classifier.rs"]
 mod classifier;
+#[path = "faults/clients.rs"]
+mod clients;
+#[path = "faults/reload.rs"]
+mod reload;
+#[path = "faults/restart.rs"]
+mod restart;
 #[path = "faults/upstream.rs"]
 mod upstream;
+
+/// Tells a process something.
+fn signal(pid: u32, name: &str) {
+    let _ = std::process::Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status();
+}
+
+/// Done at the end of a scope, also of one that a failure leaves: threads beside it wait for that.
+struct OnDrop<F: Fn()>(F);
+
+impl<F: Fn()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora::listeners::{L4BufferSettings, ListenerConfig};
-use pingora::proxy::http_proxy_service;
-use pingora::server::configuration::ServerConf;
+use pingora::proxy::http_proxy;
+use pingora::server::configuration::{Opt, ServerConf};
 use pingora::server::{Server, ShutdownWatch};
 use pingora::services::background::{BackgroundService, background_service};
 use pingora::services::listening::Service;
@@ -18,27 +18,42 @@ use crate::brain::{self, Brain};
 use crate::cli::Settings;
 use crate::config::Config;
 use crate::proxy::Proxy;
+use crate::proxy::patience::Patience;
 use crate::rules;
 
 /// Bytes that a reply gathers before it is sent; a flush sends less.
 const WRITE_BUFFER: usize = 4 * 1024;
 
+/// No socket can be there: without `proxy.upgrade_sock` listeners are handed to nobody. Pingora's own default lies
+/// in `/tmp`, where anybody may be waiting for them.
+const NOWHERE: &str = "/dev/null/upgrade.sock";
+
 /// Runs the proxy. Returns only if it cannot start; Pingora ends the process itself.
 ///
 /// # Errors
 /// What is wrong with config or rules, or the address that is taken.
-pub fn run(settings: &Settings) -> Result<(), Failure> {
+pub fn run(settings: &Settings, upgrade: bool) -> Result<(), Failure> {
     let mut config = settings.load()?;
     crate::log::start(&config.log);
     config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    config.proxy.listen = free(config.proxy.listen, "proxy.listen or --listen")?;
-    config.admin = config.admin.map(|at| free(at, "admin.listen or --admin")).transpose()?;
+    if upgrade {
+        may_take_over(&config)?;
+    } else {
+        config.proxy.listen = free(config.proxy.listen, "proxy.listen or --listen")?;
+        config.admin = config.admin.map(|at| free(at, "admin.listen or --admin")).transpose()?;
+    }
     let brain = Arc::new(Brain::open(config, true)?);
     let _watch = watch_rules(&brain)?;
     let config = &brain.config;
-    let mut server = Server::new_with_opt_and_conf(None, pingora_conf(config));
+    let opt = Opt { upgrade, ..Opt::default() };
+    let mut server = Server::new_with_opt_and_conf(opt, pingora_conf(config));
+    if upgrade {
+        tracing::info!("waiting for the listeners: the running brainstem hands them over on SIGQUIT");
+    }
     server.bootstrap();
-    let mut proxy = http_proxy_service(&server.configuration, Proxy::new(brain.clone()));
+    let proxy = http_proxy(&server.configuration, Proxy::new(brain.clone()));
+    let proxy = Patience::new(proxy, config.limits.header_timeout, brain.metrics.clone());
+    let mut proxy = Service::new("proxy".into(), proxy);
     // Pingora's 1460 bytes would part a local answer's head from its body.
     let buffers = L4BufferSettings::default().write(WRITE_BUFFER);
     proxy.add_listener(ListenerConfig::tcp(config.proxy.listen.to_string()).l4_buffer(buffers));
@@ -95,6 +110,23 @@ fn free(at: SocketAddr, key: &str) -> Result<SocketAddr, Failure> {
     TcpListener::bind(at).and_then(|listener| listener.local_addr()).map_err(taken)
 }
 
+/// What `--upgrade` needs.
+fn may_take_over(config: &Config) -> Result<(), Failure> {
+    if !cfg!(target_os = "linux") {
+        return Err(Failure::new("--upgrade works on Linux only"));
+    }
+    if config.proxy.upgrade_sock.is_none() {
+        return Err(Failure::new("--upgrade needs proxy.upgrade_sock, the same in both processes"));
+    }
+    let any_port = [Some(config.proxy.listen), config.admin].into_iter().flatten().any(|at| at.port() == 0);
+    if any_port {
+        return Err(Failure::new(
+            "--upgrade needs the running brainstem's own ports in proxy.listen and admin.listen",
+        ));
+    }
+    Ok(())
+}
+
 fn pingora_conf(config: &Config) -> ServerConf {
     ServerConf {
         threads: config.proxy.threads,
@@ -102,6 +134,7 @@ fn pingora_conf(config: &Config) -> ServerConf {
         grace_period_seconds: Some(config.proxy.grace.as_secs()),
         graceful_shutdown_timeout_seconds: Some(1),
         upstream_keepalive_pool_size: 256,
+        upgrade_sock: config.proxy.upgrade_sock.clone().unwrap_or_else(|| NOWHERE.to_owned()),
         ..ServerConf::default()
     }
 }

@@ -48,6 +48,7 @@ impl<'a> Checker<'a> {
             bypass_models: self.take(raw.proxy.bypass_models, Vec::new()),
             list_auto: self.take(raw.proxy.list_auto, true),
             grace: self.span("proxy.grace", &raw.proxy.grace, "30s", "0s", "1h"),
+            upgrade_sock: Some(self.take(raw.proxy.upgrade_sock, String::new())).filter(|at| !at.is_empty()),
         };
         let admin = self.read("admin.listen", &raw.admin.listen, "127.0.0.1:9464", address);
         let enabled = self.take(raw.admin.enabled, true);
@@ -72,6 +73,8 @@ impl<'a> Checker<'a> {
             max_inspect: self.bytes("limits.max_inspect", &raw.limits.max_inspect, "16MiB"),
             inflight: self.bytes("limits.inflight", &raw.limits.inflight, "256MiB"),
             body_timeout: self.span("limits.body_timeout", &raw.limits.body_timeout, "30s", "1s", "1h"),
+            body_deadline: self.span("limits.body_deadline", &raw.limits.body_deadline, "10m", "1s", "24h"),
+            header_timeout: self.span("limits.header_timeout", &raw.limits.header_timeout, "90s", "1s", "1h"),
             max_headers: self.bytes("limits.max_headers", &raw.limits.max_headers, "256KiB"),
         };
         let decisions = Decisions {

@@ -58,6 +58,8 @@ pub struct Proxy {
     pub list_auto: bool,
     /// How long SIGTERM lets running requests go on.
     pub grace: Duration,
+    /// Where listeners are handed over, if they may be.
+    pub upgrade_sock: Option<String>,
 }
 
 /// One Ollama server.
@@ -175,6 +177,10 @@ pub struct Limits {
     pub inflight: usize,
     /// Between two reads of a request's body.
     pub body_timeout: Duration,
+    /// An ask's body in all.
+    pub body_deadline: Duration,
+    /// From when a connection is ready for a request until its header is there.
+    pub header_timeout: Duration,
     /// The size of a request's header lines together.
     pub max_headers: usize,
 }

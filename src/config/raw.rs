@@ -33,6 +33,7 @@ pub(super) struct RawProxy {
     pub(super) bypass_models: Key<Vec<String>>,
     pub(super) list_auto: Key<bool>,
     pub(super) grace: Key<String>,
+    pub(super) upgrade_sock: Key<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -88,6 +89,8 @@ pub(super) struct RawLimits {
     pub(super) max_inspect: Key<String>,
     pub(super) inflight: Key<String>,
     pub(super) body_timeout: Key<String>,
+    pub(super) body_deadline: Key<String>,
+    pub(super) header_timeout: Key<String>,
     pub(super) max_headers: Key<String>,
 }
 
@@ -117,14 +120,35 @@ pub(super) const NAMED_SECTIONS: [&str; 2] = ["upstream", "categories"];
 pub(super) const KEYS: &[(&str, &[&str])] = &[
     (
         "proxy",
-        &["listen", "threads", "rules", "multi_turn", "allow_system", "bypass_models", "list_auto", "grace"],
+        &[
+            "listen",
+            "threads",
+            "rules",
+            "multi_turn",
+            "allow_system",
+            "bypass_models",
+            "list_auto",
+            "grace",
+            "upgrade_sock",
+        ],
     ),
     ("admin", &["enabled", "listen"]),
     ("upstream", &["url", "connect_timeout", "read_timeout", "poll"]),
     ("categories", &["route", "upstream", "model"]),
     ("classifier", &["mode", "model", "timeout", "queue", "cooldown", "isolation"]),
     ("light", &["only_light", "max_bytes", "max_concurrent", "max_cached_models", "preload", "cache_limit"]),
-    ("limits", &["max_body", "max_inspect", "inflight", "body_timeout", "max_headers"]),
+    (
+        "limits",
+        &[
+            "max_body",
+            "max_inspect",
+            "inflight",
+            "body_timeout",
+            "body_deadline",
+            "header_timeout",
+            "max_headers",
+        ],
+    ),
     ("log", &["level", "format", "decisions", "decisions_text", "decisions_max_size", "decisions_keep"]),
     ("experiment", &["enabled", "classifier_share", "shadow"]),
 ];

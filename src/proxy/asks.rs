@@ -60,7 +60,7 @@ impl Proxy {
         }
         let clock = Instant::now();
         let room = Room { max_body: limits.max_body, max_inspect: limits.max_inspect, budget: &self.budget };
-        let read = body::read(session, room).await;
+        let read = body::read_within(limits.body_deadline, session, room).await;
         passage.body_wait = clock.elapsed();
         match read? {
             Body::TooLarge => {

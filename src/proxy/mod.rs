@@ -1,6 +1,7 @@
 //! The proxy itself: each Pingora phase in a few lines, in the order in which a request meets them.
 //!
 //! ```text
+//! (before them)          how long a header may take             patience.rs
 //! early_request_filter   header size, Host                      origin.rs
 //! request_filter         read the body, decide, answer here     body.rs · ask.rs · reply.rs
 //! upstream_peer          the server that was chosen
@@ -17,6 +18,7 @@ mod body;
 mod listing;
 pub(crate) mod origin;
 mod passage;
+pub(crate) mod patience;
 mod reply;
 mod stream;
 
@@ -72,11 +74,14 @@ impl ProxyHttp for Proxy {
     type CTX = Passage;
 
     fn new_ctx(&self) -> Passage {
+        patience::header_arrived();
         Passage::new(self.brain.metrics.clone())
     }
 
     async fn request_filter(&self, session: &mut Session, passage: &mut Passage) -> Result<bool> {
         let limits = &self.brain.config.limits;
+        // Who sends the next request before the reply gets that reply, then the next.
+        session.set_pipelining_enabled(true);
         let headers = session.as_http1().map_or(0, |http| http.get_headers_raw_bytes().len());
         if headers > limits.max_headers {
             self.refuse("headers");
@@ -120,6 +125,7 @@ impl ProxyHttp for Proxy {
         if let Some(upstream) = self.brain.upstreams.get(passage.upstream) {
             request.insert_header(header::HOST, &upstream.config.authority)?;
         }
+        body::say_length_once(request)?;
         if let Held::Whole(body) = &passage.body
             && !body.is_empty()
         {
@@ -144,13 +150,18 @@ impl ProxyHttp for Proxy {
         &self,
         _: &mut Session,
         body: &mut Option<Bytes>,
-        _: bool,
+        end: bool,
         passage: &mut Passage,
     ) -> Result<()> {
         if passage.is_ask {
             let before = if let Held::Prefix(prefix) = &passage.body { prefix.len() } else { 0 };
             passage.passed += before + body.as_ref().map_or(0, Bytes::len);
-            if passage.passed > self.brain.config.limits.max_body {
+            let limits = &self.brain.config.limits;
+            if passage.start.elapsed() > limits.body_deadline && !end {
+                self.refuse("slow_body");
+                return Error::e_explain(ErrorType::HTTPStatus(408), "limits.body_deadline is over");
+            }
+            if passage.passed > limits.max_body {
                 self.refuse("body");
                 return Error::e_explain(ErrorType::HTTPStatus(413), "request body over limits.max_body");
             }
@@ -280,6 +291,7 @@ impl Proxy {
         let at = |what: &str| format!("upstream {upstream} {what}");
         match (error.esource(), error.etype()) {
             (_, ErrorType::HTTPStatus(413)) => (413, "body", self.too_large()),
+            (_, ErrorType::HTTPStatus(408)) => (408, "slow", TOO_SLOW.into()),
             (_, ErrorType::HTTPStatus(code)) => (*code, "status", "request refused".into()),
             (ErrorSource::Upstream, ErrorType::ConnectTimedout) => {
                 (502, "connect_timeout", at("does not take connections in time"))
@@ -297,7 +309,7 @@ impl Proxy {
             (ErrorSource::Upstream, _) => (502, "reset", at("broke off")),
             (ErrorSource::Downstream, ErrorType::ReadTimedout) => {
                 self.refuse("slow_body");
-                (408, "slow", "the request's body did not come in time".into())
+                (408, "slow", TOO_SLOW.into())
             }
             (ErrorSource::Downstream, ErrorType::InvalidHTTPHeader) => {
                 (400, "framing", "malformed request".into())
@@ -368,6 +380,8 @@ fn host(session: &Session) -> &str {
     let named = session.get_header(header::HOST).and_then(|host| host.to_str().ok());
     named.or_else(|| session.req_header().uri.authority().map(http::uri::Authority::as_str)).unwrap_or("")
 }
+
+const TOO_SLOW: &str = "the request's body did not come in time";
 
 /// Status codes as label values: a closed set, whatever an upstream may say.
 const CODES: &[(u16, &str)] = &[

@@ -50,6 +50,8 @@ pub(crate) struct Options {
     rules_at: Option<PathBuf>,
     environment: Vec<(String, String)>,
     upstream: Option<SocketAddr>,
+    at: [SocketAddr; 2],
+    upgrade: bool,
 }
 
 impl Options {
@@ -75,7 +77,9 @@ impl Options {
         let rules =
             vec![("rules.toml".into(), RULES.into()), ("answers/answers.toml".into(), ANSWERS.into())];
         let environment = Vec::new();
-        Self { config: toml::Table::new(), rules, rules_at: None, environment, upstream: None }
+        let at = [SocketAddr::from(([127, 0, 0, 1], 0)); 2];
+        let config = toml::Table::new();
+        Self { config, rules, rules_at: None, environment, upstream: None, at, upgrade: false }
             .set("classifier.mode", "off")
             .set("upstream.default.poll", "100ms")
             .set("proxy.threads", 2)
@@ -105,6 +109,18 @@ impl Options {
     /// A rules directory elsewhere.
     pub(crate) fn rules_at(mut self, dir: &Path) -> Self {
         self.rules_at = Some(dir.to_owned());
+        self
+    }
+
+    /// On these addresses: proxy, admin.
+    pub(crate) fn at(mut self, proxy: SocketAddr, admin: SocketAddr) -> Self {
+        self.at = [proxy, admin];
+        self
+    }
+
+    /// Takes the listeners over from one that runs there.
+    pub(crate) fn upgrading(mut self) -> Self {
+        self.upgrade = true;
         self
     }
 
@@ -185,7 +201,8 @@ impl Running {
         let mut child = brainstem()
             .args(["serve", "--config", "brainstem.toml", "--rules"])
             .arg(options.rules_at.as_deref().unwrap_or(Path::new("rules")))
-            .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+            .args(["--listen", &options.at[0].to_string(), "--admin", &options.at[1].to_string()])
+            .args(options.upgrade.then_some("--upgrade"))
             .envs(options.environment.iter().map(|(k, v)| (k, v)))
             .current_dir(dir.path())
             .stdin(Stdio::null())
