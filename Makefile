@@ -6,7 +6,7 @@ SECONDS_EACH ?= 30
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test e2e bench fuzz soak lint setup clean-cache
+.PHONY: help run build test e2e bench fuzz soak lint setup clean-cache deb book
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -34,6 +34,12 @@ soak: build ## mixed traffic for MINUTES minutes; memory, errors and stuck reque
 
 lint: setup ## rustfmt, clippy, cargo deny with advisories, shellcheck
 	@scripts/lint.sh
+
+deb: build ## a Debian package of target/release/brainstem, in target/debian
+	@scripts/package.sh deb
+
+book: ## the documentation as HTML, in target/book
+	@book=$$(scripts/tools.sh mdbook) && "$$book" build docs
 
 setup: # what the build needs (MLX on Linux); quick when it is done
 	@scripts/setup-mlx.sh

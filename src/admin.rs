@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::ask::Guards;
 use crate::brain::{Around, Brain};
+use crate::decisions::disk;
 use crate::dialect::Dialect;
 use crate::explain;
 use crate::intent::worker::Health;
@@ -53,6 +54,17 @@ struct UpstreamState {
     url: String,
     up: bool,
     models: Option<usize>,
+    servers: Vec<ServerState>,
+}
+
+#[derive(Serialize)]
+struct ServerState {
+    name: String,
+    up: bool,
+    cooling: bool,
+    inflight: i64,
+    models: Option<usize>,
+    in_memory: Option<Vec<String>>,
 }
 
 #[derive(Serialize)]
@@ -84,6 +96,14 @@ impl Admin {
         let metrics = &self.brain.metrics;
         let up = matches!(self.brain.classifier_health(), Health::Ready(_));
         metrics.classifier_up.set(i64::from(up));
+        metrics.classifier_enabled.set(i64::from(self.brain.intent.is_some()));
+        let open = self.brain.intent.as_ref().is_some_and(|intent| intent.is_left_alone());
+        metrics.classifier_breaker_open.set(i64::from(open));
+        if let Some(log) = &self.brain.config.log.decisions {
+            for (kind, bytes) in disk::of(&log.file) {
+                metrics.decision_log_disk.with_label_values(&[kind]).set(bytes as f64);
+            }
+        }
         for (kind, bytes) in self.brain.light_memory() {
             metrics.light_memory.with_label_values(&[kind]).set(bytes as f64);
         }
@@ -102,11 +122,24 @@ impl Admin {
         };
         let upstreams = self.brain.upstreams.iter().map(|upstream| {
             let seen = upstream.seen();
+            let servers = upstream.servers.iter().enumerate().map(|(at, server)| {
+                let seen = server.seen();
+                let (inflight, cooling) = upstream.state(at);
+                ServerState {
+                    name: server.authority.clone(),
+                    up: seen.up,
+                    cooling,
+                    inflight,
+                    models: seen.models.as_ref().map(Vec::len),
+                    in_memory: seen.memory.clone(),
+                }
+            });
             UpstreamState {
                 name: upstream.config.name.clone(),
-                url: upstream.config.url(),
+                url: upstream.config.urls(),
                 up: seen.up,
                 models: seen.models.as_ref().map(Vec::len),
+                servers: servers.collect(),
             }
         });
         json(&Ready {

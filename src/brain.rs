@@ -24,7 +24,7 @@ use crate::metrics::Metrics;
 use crate::problem::Problem;
 use crate::rules::{Facts, Reload, Snapshot, VocabularyBuf};
 use crate::text;
-use crate::upstream::{Seen, Upstream};
+use crate::upstream::{Pool, Seen};
 
 /// The shared state. Only the snapshot, the classifier's health and what is seen of upstreams change.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub struct Brain {
     /// The classifier, unless its mode is off.
     pub intent: Option<Arc<Intent>>,
     /// In the config's order; empty in commands that start no proxy.
-    pub upstreams: Vec<Upstream>,
+    pub upstreams: Vec<Arc<Pool>>,
     /// The log of decisions, in a proxy that keeps one.
     pub decisions: Option<Arc<Decisions>>,
     /// Of this process.
@@ -74,7 +74,7 @@ pub struct Stages {
 impl Brain {
     /// What the last look at that upstream showed.
     pub fn seen(&self, index: usize) -> Arc<Seen> {
-        self.upstreams.get(index).map(Upstream::seen).unwrap_or_default()
+        self.upstreams.get(index).map(|pool| pool.seen()).unwrap_or_default()
     }
 
     /// The classifier's state, in words.
@@ -198,7 +198,7 @@ impl Brain {
         metrics.rules_generation.set(i64::try_from(snapshot.generation).unwrap_or(i64::MAX));
         metrics.rules_last_success.set(seconds_since_epoch(snapshot.loaded_at));
         let upstreams = match with_upstreams {
-            true => config.upstreams.iter().map(|u| Upstream::watch(u.clone(), metrics.clone())).collect(),
+            true => config.upstreams.iter().map(|u| Pool::watch(u.clone(), metrics.clone())).collect(),
             false => Ok(Vec::new()),
         };
         let upstreams = upstreams.map_err(|e| whole("upstream", format!("no thread to watch it: {e}")))?;
@@ -229,6 +229,7 @@ impl Brain {
         match reload {
             Reload::Swapped { generation, rules, answers, .. } => {
                 self.complaints.store(Arc::default());
+                self.metrics.rules_problems.set(0);
                 self.metrics.rules_reloads.with_label_values(&["ok"]).inc();
                 self.metrics.rules_generation.set(i64::try_from(*generation).unwrap_or(i64::MAX));
                 self.metrics.rules_last_success.set(seconds_since_epoch(SystemTime::now()));
@@ -239,6 +240,7 @@ impl Brain {
                 for problem in problems {
                     tracing::warn!("rules not reloaded: {problem}");
                 }
+                self.metrics.rules_problems.set(i64::try_from(problems.len()).unwrap_or(i64::MAX));
                 self.complaints.store(Arc::new(problems.clone()));
             }
         }

@@ -11,7 +11,7 @@ use support::upstream::reply;
 use support::{Options, Request, Running, Step, Upstream, eventually, send};
 
 /// Every metric that dashboards may rely on, and its type.
-const PROMISED: [(&str, &str); 20] = [
+const PROMISED: [(&str, &str); 23] = [
     ("requests_total", "counter"),
     ("category_changes_total", "counter"),
     ("arm_category_changes_total", "counter"),
@@ -26,6 +26,9 @@ const PROMISED: [(&str, &str); 20] = [
     ("local_answers_total", "counter"),
     ("rules_reloads_total", "counter"),
     ("rules_generation", "gauge"),
+    ("rules_problems", "gauge"),
+    ("classifier_enabled", "gauge"),
+    ("classifier_breaker_open", "gauge"),
     ("rules_last_success_timestamp_seconds", "gauge"),
     ("classifier_up", "gauge"),
     ("light_memory_bytes", "gauge"),
@@ -206,7 +209,13 @@ fn readiness_tells_of_rules_upstreams_and_classifier() {
     assert_eq!(ready["rules"], json!({"generation": 1, "rules": 3, "answers": 1}));
     assert_eq!(ready["classifier"]["up"], true);
     assert!(ready["classifier"]["detail"].as_str().unwrap().contains("models/intent"), "{ready}");
-    let server = |name: &str, url: String, up: bool, models: Option<usize>| json!({"name": name, "url": url, "up": up, "models": models});
+    let server = |name: &str, url: String, up: bool, models: Option<usize>| {
+        let only = json!({
+            "name": url.trim_start_matches("http://"), "up": up, "cooling": false, "inflight": 0,
+            "models": models, "in_memory": null,
+        });
+        json!({"name": name, "url": url, "up": up, "models": models, "servers": [only]})
+    };
     assert_eq!(ready["upstreams"][0], server("default", upstream.url(), true, Some(1)));
     assert_eq!(ready["upstreams"][1], server("gone", format!("http://{gone}"), false, None));
     assert_eq!(running.metric("upstream_up{upstream=\"default\"}"), 1.0);

@@ -6,6 +6,7 @@ pub mod classify;
 pub mod eval;
 pub mod explain;
 pub mod measure;
+pub mod pages;
 pub mod review;
 pub mod serve;
 #[cfg(feature = "mlx")]

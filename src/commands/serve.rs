@@ -142,7 +142,7 @@ fn pingora_conf(config: &Config) -> ServerConf {
 fn announce(config: &Config) {
     let listen = config.proxy.listen;
     let upstream = &config.upstreams[0];
-    tracing::info!("listening on http://{listen}, forwarding to {}", upstream.url());
+    tracing::info!("listening on http://{listen}, forwarding to {}", upstream.urls());
     if let Some(admin) = config.admin {
         tracing::info!("metrics, health and explain on http://{admin}");
     }

@@ -8,11 +8,14 @@ use std::time::Duration;
 use super::env::SaidBy;
 use super::raw::{Key, RawCategory, RawConfig, RawExperiment, RawUpstream};
 use super::{
-    CategoryPolicy, Classifier, Config, Decisions, Experiment, Isolation, Light, Limits, Log, Mode, Proxy,
-    Route, Upstream,
+    CategoryPolicy, Classifier, Config, Decisions, Experiment, Isolation, Light, Limits, Log, Manage, Mode,
+    Proxy, Route, Upstream,
 };
 use crate::category::Category;
 use crate::problem::{Problem, nearest};
+
+/// A pool may have no more servers: those that an ask has tried are bits of one word.
+const MOST_SERVERS: usize = 64;
 
 /// Collects problems while it turns raw values into checked ones; a wrong value is noted and its default
 /// stands in, so that one run names every fault.
@@ -123,11 +126,49 @@ impl<'a> Checker<'a> {
 
     fn upstream(&mut self, name: String, raw: RawUpstream) -> Upstream {
         let key = |k: &str| format!("upstream.{name}.{k}");
-        let authority = self.read(&key("url"), &raw.url, "http://127.0.0.1:11434", url);
+        let servers = self.servers(&name, &raw);
         let connect_timeout = self.span(&key("connect_timeout"), &raw.connect_timeout, "2s", "10ms", "1m");
         let read_timeout = self.span(&key("read_timeout"), &raw.read_timeout, "10m", "1s", "24h");
         let poll = self.span(&key("poll"), &raw.poll, "10s", "100ms", "1h");
-        Upstream { name, authority, connect_timeout, read_timeout, poll }
+        let manage = self.read(&key("manage"), &raw.manage, "first", manage);
+        let spill = self.plain(&key("spill"), &raw.spill, 4, 1..=10_000);
+        let cool_off = self.span(&key("cool_off"), &raw.cool_off, "5s", "0s", "10m");
+        let sticky = self.span(&key("sticky"), &raw.sticky, "5m", "0s", "24h");
+        Upstream { name, servers, connect_timeout, read_timeout, poll, manage, spill, cool_off, sticky }
+    }
+
+    /// `url` or `urls`; of both, the one that a variable or a flag set.
+    fn servers(&mut self, name: &str, raw: &RawUpstream) -> Vec<String> {
+        let (one, many) = (format!("upstream.{name}.url"), format!("upstream.{name}.urls"));
+        let given = raw.urls.as_ref().filter(|urls| !urls.get_ref().is_empty());
+        let (Some(urls), url_was_said) = (given, self.said.get(&one)) else {
+            return vec![self.read(&one, &raw.url, "http://127.0.0.1:11434", url)];
+        };
+        let start = urls.span().start;
+        if raw.url.is_some() {
+            match (url_was_said, self.said.get(&many)) {
+                (Some(who), many) if many.is_none() || who.starts_with("--") => {
+                    return vec![self.read(&one, &raw.url, "http://127.0.0.1:11434", url)];
+                }
+                (None, Some(_)) => {}
+                _ => self.note(&many, start, "there is a url, too; allowed: one of both".to_owned()),
+            }
+        }
+        let mut servers = Vec::new();
+        for text in urls.get_ref() {
+            match url(text) {
+                Ok(server) if servers.contains(&server) => {
+                    self.note(&many, start, format!("\"{text}\" stands there twice"));
+                }
+                Ok(server) => servers.push(server),
+                Err(message) => self.note(&many, start, message),
+            }
+        }
+        if urls.get_ref().len() > MOST_SERVERS {
+            let message = format!("{} servers; allowed: at most {MOST_SERVERS}", urls.get_ref().len());
+            self.note(&many, start, message);
+        }
+        servers
     }
 
     fn categories(
@@ -272,6 +313,7 @@ fallback! {
     Isolation => Isolation::InProcess,
     u64 => 0,
     usize => 0,
+    Manage => Manage::First,
     Mode => Mode::Off,
     Route => Route::Upstream,
     String => String::new(),
@@ -326,6 +368,10 @@ fn unknown(name: &str, allowed: &[&str]) -> String {
 
 fn route(text: &str) -> Result<Route, String> {
     Ok([Route::Local, Route::Upstream][one_of(text, &["local", "upstream"])?])
+}
+
+fn manage(text: &str) -> Result<Manage, String> {
+    Ok([Manage::First, Manage::All][one_of(text, &["first", "all"])?])
 }
 
 fn mode(text: &str) -> Result<Mode, String> {

@@ -14,6 +14,9 @@ use crate::problem::Problem;
 /// The config file that is read when none is named and it exists.
 pub const DEFAULT_PATH: &str = "config/brainstem.toml";
 
+/// Where a package puts the config; read when none is named and [`DEFAULT_PATH`] does not exist.
+pub const INSTALLED_PATH: &str = "/etc/brainstem/brainstem.toml";
+
 /// A checked config. Every name in it resolves, every number is in its range.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -62,26 +65,43 @@ pub struct Proxy {
     pub upgrade_sock: Option<String>,
 }
 
-/// One Ollama server.
+/// One Ollama server, or several that stand for each other.
 #[derive(Debug, Clone)]
 pub struct Upstream {
     /// As rules and categories name it.
     pub name: String,
-    /// `host:port`, also sent as `Host`.
-    pub authority: String,
+    /// `host:port` of each, also sent as `Host`; never empty.
+    pub servers: Vec<String>,
     /// For the TCP connection.
     pub connect_timeout: Duration,
     /// Between two reads of an ask's reply; the first waits for the model to load.
     pub read_timeout: Duration,
-    /// Between two looks at the list of models.
+    /// Between two looks at what a server has.
     pub poll: Duration,
+    /// Which of several servers a pull, create, delete or copy is for.
+    pub manage: Manage,
+    /// From so many asks in flight at the servers that have a model in memory, another one may load it, too.
+    pub spill: usize,
+    /// How long one of several servers is left alone after it was busy or broke off.
+    pub cool_off: Duration,
+    /// How long a conversation keeps its server after its last ask.
+    pub sticky: Duration,
 }
 
 impl Upstream {
-    /// `http://host:port`
-    pub fn url(&self) -> String {
-        format!("http://{}", self.authority)
+    /// `http://host:port` of each server.
+    pub fn urls(&self) -> String {
+        self.servers.iter().map(|server| format!("http://{server}")).collect::<Vec<_>>().join(", ")
     }
+}
+
+/// Which of several servers a pull, create, delete or copy is for, if the client names none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manage {
+    /// The first that answers.
+    First,
+    /// Every one that answers.
+    All,
 }
 
 /// Where an ask goes.
@@ -232,7 +252,8 @@ pub struct Overrides {
 }
 
 impl Config {
-    /// Reads, overlays and checks. Without a path: [`DEFAULT_PATH`] if it is there, else the defaults.
+    /// Reads, overlays and checks. Without a path: [`DEFAULT_PATH`] or [`INSTALLED_PATH`] if one is there, else
+    /// the defaults.
     ///
     /// # Errors
     /// Everything that is wrong with it, each with its place.
@@ -249,7 +270,8 @@ impl Config {
         overrides: &Overrides,
     ) -> Result<Self, Vec<Problem>> {
         let default = Path::new(DEFAULT_PATH);
-        let file = path.or_else(|| default.exists().then_some(default));
+        let usual = [default, Path::new(INSTALLED_PATH)];
+        let file = path.or_else(|| usual.into_iter().find(|file| file.exists()));
         let text = match file {
             None => String::new(),
             Some(file) => std::fs::read_to_string(file).map_err(|e| {

@@ -47,9 +47,14 @@ pub(super) struct RawAdmin {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawUpstream {
     pub(super) url: Key<String>,
+    pub(super) urls: Key<Vec<String>>,
     pub(super) connect_timeout: Key<String>,
     pub(super) read_timeout: Key<String>,
     pub(super) poll: Key<String>,
+    pub(super) manage: Key<String>,
+    pub(super) spill: Key<usize>,
+    pub(super) cool_off: Key<String>,
+    pub(super) sticky: Key<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -133,7 +138,10 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
         ],
     ),
     ("admin", &["enabled", "listen"]),
-    ("upstream", &["url", "connect_timeout", "read_timeout", "poll"]),
+    (
+        "upstream",
+        &["url", "urls", "connect_timeout", "read_timeout", "poll", "manage", "spill", "cool_off", "sticky"],
+    ),
     ("categories", &["route", "upstream", "model"]),
     ("classifier", &["mode", "model", "timeout", "queue", "cooldown", "isolation"]),
     ("light", &["only_light", "max_bytes", "max_concurrent", "max_cached_models", "preload", "cache_limit"]),

@@ -4,6 +4,7 @@
 //! finds it full is dropped and counted, so that no request ever waits for a disk. [`file`] turns the files over;
 //! [`past`] reads them again; [`labels`] is what people said of them (`brainstem review`).
 
+pub mod disk;
 pub mod entry;
 pub mod file;
 pub mod labels;

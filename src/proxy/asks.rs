@@ -21,7 +21,7 @@ use crate::category::Category;
 use crate::config::Route;
 use crate::decide::{By, Decision, Forward, To, is_auto};
 use crate::dialect::{self, Dialect, Reply, Written};
-use crate::upstream::{Upstream, same_model};
+use crate::upstream::same_model;
 
 /// Paths whose success changes the upstream's list of models.
 const CHANGES_MODELS: [&str; 4] = ["/api/pull", "/api/create", "/api/copy", "/api/delete"];
@@ -46,7 +46,11 @@ impl Proxy {
                 passage.listing = Listing::of(&request.method, path);
             }
             passage.changes_models = CHANGES_MODELS.contains(&path);
-            return Ok(false);
+            return if self.chooses(passage) {
+                self.receive_other(session, passage).await
+            } else {
+                Ok(false)
+            };
         };
         passage.dialect = Some(dialect);
         passage.is_ask = true;
@@ -56,7 +60,7 @@ impl Proxy {
         let limits = &self.brain.config.limits;
         session.set_read_timeout(Some(limits.body_timeout));
         if passage.bypassed {
-            return Ok(false);
+            return if self.chooses(passage) { self.peek(session, passage).await } else { Ok(false) };
         }
         let clock = Instant::now();
         let room = Room { max_body: limits.max_body, max_inspect: limits.max_inspect, budget: &self.budget };
@@ -72,6 +76,7 @@ impl Proxy {
             Body::Partly(prefix) => {
                 passage.body = Held::Prefix(prefix);
                 self.forward_unread(passage);
+                self.place_unread(passage);
                 Ok(false)
             }
             Body::Whole(bytes, share) => {
@@ -106,11 +111,13 @@ impl Proxy {
             Ok(ask) => ask,
             Err(_) => {
                 self.forward_unread(passage);
+                self.place_unread(passage);
                 return Ok(false);
             }
         };
         if self.brain.config.proxy.bypass_models.iter().any(|m| same_model(m, &ask.model)) {
             passage.bypassed = true;
+            passage.errand = self.errand(passage.upstream, &ask, None);
             return Ok(false);
         }
         let mut guards = Guards::default();
@@ -164,7 +171,7 @@ impl Proxy {
                         Some(_) => (404, "the upstream has none"),
                         None => (502, "the upstream does not say which it has"),
                     };
-                    self.brain.upstreams.iter().for_each(Upstream::look_again);
+                    self.brain.upstreams.iter().for_each(|pool| pool.look_again());
                     let message =
                         format!("model '{}' not found: its category names no model, and {why}", ask.model);
                     reply::send_error(session, passage, status, &message).await?;
@@ -173,6 +180,7 @@ impl Proxy {
             },
             model => model,
         };
+        passage.errand = self.errand(passage.upstream, ask, model.as_deref());
         if let (Some(model), Some(span)) = (model, &ask.model_span) {
             passage.decoded = session.get_header(header::CONTENT_ENCODING).is_some();
             passage.body = Held::Whole(ask::with_model(body, span, &model).into());

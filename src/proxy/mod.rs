@@ -4,23 +4,28 @@
 //! (before them)          how long a header may take             patience.rs
 //! early_request_filter   header size, Host                      origin.rs
 //! request_filter         read the body, decide, answer here     body.rs · ask.rs · reply.rs
-//! upstream_peer          the server that was chosen
+//! upstream_peer          the server that is best placed         errand.rs · crate::upstream
 //! upstream_request_filter  its Host, the body's new length
 //! request_body_filter    what was read, or what passes          body.rs · passage.rs
 //! response_filter        x-brainstem-* headers                  reply.rs
 //! response_body_filter   `auto` in the lists of models, streams' ends  listing.rs · stream.rs
+//! fail_to_connect, error_while_proxy  on to the next server      errand.rs
 //! fail_to_proxy          the dialect's error                    reply.rs · stream.rs
 //! logging                metrics
 //! ```
 
 mod asks;
 mod body;
+pub(crate) mod errand;
+mod fleet;
 mod listing;
 pub(crate) mod origin;
 mod passage;
 pub(crate) mod patience;
+mod progress;
 mod reply;
 mod stream;
+mod union;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +35,7 @@ use bytes::{Bytes, BytesMut};
 use http::{StatusCode, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::prelude::*;
-use pingora::proxy::FailToProxy;
+use pingora::proxy::{FailToProxy, ProxyWarnLogContext};
 use pingora::{ErrorSource, ErrorType};
 
 pub(crate) use asks::say;
@@ -50,6 +55,10 @@ pub struct Proxy {
     own_name: String,
     /// Ollama checks `Host` only when it listens on loopback; so do we.
     checks_host: bool,
+    /// There is more than one server: replies say which one gave them.
+    is_fleet: bool,
+    /// For what is asked of several servers at once.
+    agent: ureq::Agent,
 }
 
 impl Proxy {
@@ -59,6 +68,8 @@ impl Proxy {
             budget: Arc::new(Budget::new(brain.config.limits.inflight, brain.metrics.inflight_bytes.clone())),
             own_name: origin::own_name(),
             checks_host: brain.config.proxy.listen.ip().is_loopback(),
+            is_fleet: brain.config.upstreams.iter().map(|u| u.servers.len()).sum::<usize>() > 1,
+            agent: ureq::Agent::config_builder().max_redirects(0).proxy(None).build().into(),
             brain,
         }
     }
@@ -97,16 +108,16 @@ impl ProxyHttp for Proxy {
         self.receive(session, passage).await
     }
 
-    async fn upstream_peer(&self, _: &mut Session, passage: &mut Passage) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, session: &mut Session, passage: &mut Passage) -> Result<Box<HttpPeer>> {
         passage.rearm();
-        let Some(upstream) = self.brain.upstreams.get(passage.upstream) else {
-            return Error::e_explain(ErrorType::InternalError, "no such upstream");
-        };
-        let Some(address) = upstream.address() else {
-            upstream.look_again();
+        let server = self.seat(session, passage)?;
+        let Some(address) = server.address() else {
             let mut error = Error::explain(ErrorType::ConnectNoRoute, "its name leads nowhere");
             error.as_up();
-            return Err(error);
+            return Err(self.unreached(passage, error));
+        };
+        let Some(upstream) = self.brain.upstreams.get(passage.upstream) else {
+            return Error::e_explain(ErrorType::InternalError, "no such upstream");
         };
         let mut peer = HttpPeer::new(address, false, String::new());
         peer.options.connection_timeout = Some(upstream.config.connect_timeout);
@@ -122,8 +133,8 @@ impl ProxyHttp for Proxy {
         request: &mut RequestHeader,
         passage: &mut Passage,
     ) -> Result<()> {
-        if let Some(upstream) = self.brain.upstreams.get(passage.upstream) {
-            request.insert_header(header::HOST, &upstream.config.authority)?;
+        if let Some(server) = self.server(passage) {
+            request.insert_header(header::HOST, server.host.clone())?;
         }
         body::say_length_once(request)?;
         if let Held::Whole(body) = &passage.body
@@ -169,8 +180,13 @@ impl ProxyHttp for Proxy {
         if std::mem::replace(&mut passage.body_sent, true) {
             return Ok(());
         }
-        passage.share = None;
-        match std::mem::take(&mut passage.body) {
+        let held = if passage.keeps_body && matches!(passage.body, Held::Whole(_)) {
+            passage.body.clone()
+        } else {
+            passage.share = None;
+            std::mem::take(&mut passage.body)
+        };
+        match held {
             Held::Nothing => {}
             // The piece that Pingora brings is the tail that it happened to keep; all of it is here.
             Held::Whole(whole) => *body = Some(whole),
@@ -194,6 +210,7 @@ impl ProxyHttp for Proxy {
         if response.status.is_informational() {
             return Ok(());
         }
+        self.heard(session, response, passage)?;
         passage.first_byte.get_or_insert_with(|| passage.start.elapsed());
         let compressed = response.headers.contains_key(header::CONTENT_ENCODING);
         if response.status != 200 || compressed {
@@ -235,10 +252,23 @@ impl ProxyHttp for Proxy {
         passage: &mut Passage,
         error: Box<Error>,
     ) -> Box<Error> {
-        if let Some(upstream) = self.brain.upstreams.get(passage.upstream) {
-            upstream.look_again();
-        }
-        error
+        self.unreached(passage, error)
+    }
+
+    fn error_while_proxy(
+        &self,
+        peer: &HttpPeer,
+        session: &mut Session,
+        error: Box<Error>,
+        passage: &mut Passage,
+        client_reused: bool,
+    ) -> Box<Error> {
+        self.broken(session, passage, error.more_context(format!("Peer: {peer}")), client_reused)
+    }
+
+    fn suppress_proxy_warn_log(&self, _: &Session, _: &Passage, _: &Error, _: ProxyWarnLogContext) -> bool {
+        // As for errors: `errand.rs` says and counts it.
+        true
     }
 
     async fn fail_to_proxy(
@@ -286,12 +316,13 @@ impl ProxyHttp for Proxy {
 impl Proxy {
     /// Status, kind and words for a failed request; status 0 when nobody is left to read them.
     fn verdict_on(&self, error: &Error, passage: &Passage) -> (u16, &'static str, String) {
-        let upstream = self.brain.upstreams.get(passage.upstream).map(|u| u.config.authority.clone());
+        let upstream = self.server(passage).map(|server| server.authority.clone());
         let upstream = upstream.unwrap_or_default();
         let at = |what: &str| format!("upstream {upstream} {what}");
         match (error.esource(), error.etype()) {
             (_, ErrorType::HTTPStatus(413)) => (413, "body", self.too_large()),
             (_, ErrorType::HTTPStatus(408)) => (408, "slow", TOO_SLOW.into()),
+            (_, etype) if *etype == errand::NO_SUCH_SERVER => (400, "server", self.servers_named(passage)),
             (_, ErrorType::HTTPStatus(code)) => (*code, "status", "request refused".into()),
             (ErrorSource::Upstream, ErrorType::ConnectTimedout) => {
                 (502, "connect_timeout", at("does not take connections in time"))

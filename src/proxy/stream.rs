@@ -59,10 +59,9 @@ impl Proxy {
 
     /// Counts a cut stream, and says what happened.
     fn cut(&self, passage: &Passage, how: &str, what: &str) -> String {
-        let upstream = self.brain.upstreams.get(passage.upstream).map(|upstream| &upstream.config);
-        let name = upstream.map_or("", |config| &config.name);
+        let name = self.brain.upstreams.get(passage.upstream).map_or("", |upstream| &upstream.config.name);
         self.brain.metrics.streams_cut.with_label_values(&[name, how]).inc();
-        format!("upstream {} {what}", upstream.map_or("", |config| &config.authority))
+        format!("upstream {} {what}", self.server(passage).map_or("", |server| &server.authority))
     }
 }
 
