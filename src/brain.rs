@@ -3,7 +3,6 @@
 
 mod consult;
 
-use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -15,7 +14,7 @@ pub use self::consult::Consulted;
 use crate::ask::{Ask, Guards};
 use crate::config::{Config, Isolation, Light, Mode};
 use crate::decide::{self, Decision, Ground};
-use crate::decisions::{Decisions, Entry};
+use crate::decisions::{Decisions, Note, Recent};
 use crate::experiment::{self, Arm};
 use crate::intent::Classifier;
 use crate::intent::apart::Apart;
@@ -24,6 +23,7 @@ use crate::metrics::Metrics;
 use crate::problem::Problem;
 use crate::rules::{Facts, Reload, Snapshot, VocabularyBuf};
 use crate::text;
+use crate::trace::Traces;
 use crate::upstream::{Pool, Seen};
 
 /// The shared state. Only the snapshot, the classifier's health and what is seen of upstreams change.
@@ -41,6 +41,10 @@ pub struct Brain {
     pub upstreams: Vec<Arc<Pool>>,
     /// The log of decisions, in a proxy that keeps one.
     pub decisions: Option<Arc<Decisions>>,
+    /// The last decisions, in a proxy with an admin address.
+    pub recent: Option<Arc<Recent>>,
+    /// Where asks are traced, in a proxy that traces.
+    pub traces: Option<Traces>,
     /// Of this process.
     pub metrics: Arc<Metrics>,
     /// When it was made.
@@ -109,19 +113,7 @@ impl Brain {
         let clock = Instant::now();
         let seen = text::window(&ask.text);
         let folded = text::fold(&seen);
-        let facts = Facts {
-            text: &seen,
-            folded: &folded,
-            words: match seen {
-                Cow::Borrowed(_) => text::count_folded_words(&folded),
-                Cow::Owned(_) => text::count_words(&ask.text),
-            },
-            turns: ask.turns,
-            model: &ask.model,
-            family: ask.dialect.family(),
-            has: ask.has,
-            language: text::language(&seen),
-        };
+        let facts = Facts::of(ask, &seen, &folded);
         let hint = around.hint.or(ask.hint.as_deref()).and_then(|name| self.config.category(name));
         let may_have = |index: usize| self.seen(index).may_have(&ask.model);
         let ground = Ground {
@@ -156,14 +148,11 @@ impl Brain {
         stages.route = clock.elapsed();
         let sight = Sight { snapshot: &snapshot, ask, facts: &facts, consulted: &consulted, arm, stages };
         let done = act(&sight, &decision);
-        let logged =
-            self.decisions.as_ref().zip(around.id).map(|(log, id)| {
-                (log.clone(), Box::new(Entry::of(&sight, &decision, from, id, log.with_text)))
-            });
+        let note = Note::of(self, &sight, &decision, from, around, hint);
         if consulted == Consulted::Shadow {
-            self.ask_in_passing(from, &ask.text, facts.words, arm, logged);
-        } else if let Some((log, entry)) = logged {
-            log.write(entry);
+            self.ask_in_passing(from, &ask.text, facts.words, arm, note);
+        } else if let Some(note) = note {
+            note.keep();
         }
         done
     }
@@ -212,8 +201,19 @@ impl Brain {
             }
             _ => None,
         };
+        let traces = match (&config.trace, with_upstreams) {
+            (Some(trace), true) => {
+                let started = Traces::start(trace, &metrics.traces);
+                Some(started.map_err(|e| whole("trace", format!("{}: {e}", trace.endpoint)))?)
+            }
+            _ => None,
+        };
+        let recent =
+            (with_upstreams && config.admin.is_some()).then(|| Arc::new(Recent::new(config.log.text)));
         Ok(Self {
             decisions,
+            recent,
+            traces,
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
             complaints: Arc::default(),
             intent,

@@ -12,7 +12,7 @@
 //! | the classifier is asked, if nobody knows and the message has 5 to 25 words | [`intent`] |
 //! | [`decide`] turns all of that into a decision; [`brain`] is where it happens | [`decide`], [`brain`] |
 //! | an [`answers`] text is written in the caller's dialect, or the bytes go on to Ollama | [`answers`], [`dialect`], [`proxy`] |
-//! | everything is counted, by [`experiment`] arm if there is one, and perhaps logged | [`metrics`], [`decisions`] |
+//! | everything is counted, by [`experiment`] arm if there is one, and perhaps logged or traced | [`metrics`], [`decisions`], [`mod@trace`] |
 //!
 //! Around it: [`config`] (typed → checked), [`upstream`] (what is known of the servers), [`admin`] (the
 //! operator's address), [`explain`] (a decision laid open), [`commands`] and [`cli`] (the binary).
@@ -39,4 +39,5 @@ pub mod problem;
 pub mod proxy;
 pub mod rules;
 pub mod text;
+pub mod trace;
 pub mod upstream;

@@ -33,6 +33,8 @@ pub struct Metrics {
     pub arm_category_changes: IntCounterVec,
     /// `decision_log_lines_total{result}`
     pub decision_log_lines: IntCounterVec,
+    /// `traces_total{result}`
+    pub traces: IntCounterVec,
     /// `decision_log_disk_bytes{kind}`, absent without a log.
     pub decision_log_disk: GaugeVec,
     /// `classifier_requests_total{outcome}`
@@ -133,6 +135,7 @@ impl Metrics {
                 "Lines of the log of decisions.",
                 &["result"],
             )?,
+            traces: counters(&r, "traces_total", "Asks' traces, by what became of them.", &["result"])?,
             decision_log_disk: gauges(
                 &r,
                 "decision_log_disk_bytes",
@@ -239,6 +242,9 @@ impl Metrics {
         }
         for result in ["written", "dropped", "failed"] {
             self.decision_log_lines.with_label_values(&[result]);
+        }
+        for result in ["exported", "dropped", "failed"] {
+            self.traces.with_label_values(&[result]);
         }
         for kind in ["active", "cache", "peak"] {
             self.light_memory.with_label_values(&[kind]);

@@ -97,6 +97,10 @@ fn an_ask_goes_where_its_model_is() {
     assert_eq!(fleet.by(&fleet.brain.send(&Request::post("/api/embed", body))), 2);
     assert_eq!(fleet.servers[2].last().body, body.as_bytes());
     assert_eq!(fleet.by(&fleet.brain.send(&Request::get("/v1/models/a:1"))), 0);
+    // An ask that is forwarded untouched, too.
+    let bypassed = support::asks::chat("c:1", "explain tides").header("x-brainstem-bypass", "1");
+    assert_eq!(fleet.by(&fleet.brain.send(&bypassed)), 2);
+    assert_eq!(Some(&fleet.servers[2].last().body), bypassed.body.as_ref());
     // A model that nobody has gets a server's own 404.
     fleet.servers.iter().for_each(|s| s.steps(vec![Step::Send(reply(404, "application/json", b"{}"))]));
     assert_eq!(fleet.ask("nobody:1", "explain tides").status, 404);
@@ -250,6 +254,26 @@ fn every_size_of_body_survives_a_busy_server() {
             assert_eq!(fleet.servers[fleet.by(&reply)].last().body, sent, "{size} {chunked:?}");
         }
     }
+}
+
+#[test]
+fn kept_connections_that_were_closed_cost_no_ask() {
+    let fleet = Fleet::start([&["a:1"], &["a:1"], &["a:1"]]);
+    // Each says that it keeps the connection, and closes it.
+    fleet.servers.iter().for_each(|s| s.steps([ok(), vec![Step::Close]].concat()));
+    for n in 0..40 {
+        assert_eq!(fleet.ask("a:1", &format!("explain tides {n}")).status, 200);
+    }
+}
+
+#[test]
+fn a_server_that_cannot_load_a_model_does_not_draw_its_asks() {
+    let fleet = Fleet::start([&["a:1"], &["a:1"], &["a:1"]]);
+    fleet.loaded(0, &["a:1"]);
+    let error = br#"{"error":"llama runner process has terminated"}"#;
+    fleet.servers[0].steps(vec![Step::Send(reply(500, "application/json; charset=utf-8", error))]);
+    let codes: Vec<u16> = (0..10).map(|n| fleet.ask("a:1", &format!("explain tides {n}")).status).collect();
+    assert_eq!(codes, [500, 500, 200, 200, 200, 200, 200, 200, 200, 200]);
 }
 
 #[test]

@@ -6,10 +6,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::env::SaidBy;
-use super::raw::{Key, RawCategory, RawConfig, RawExperiment, RawUpstream};
+use super::raw::{Key, RawCategory, RawConfig, RawExperiment, RawTrace, RawUpstream};
 use super::{
     CategoryPolicy, Classifier, Config, Decisions, Experiment, Isolation, Light, Limits, Log, Manage, Mode,
-    Proxy, Route, Upstream,
+    Proxy, Route, Trace, Upstream,
 };
 use crate::category::Category;
 use crate::problem::{Problem, nearest};
@@ -87,11 +87,13 @@ impl<'a> Checker<'a> {
             keep: self.plain("log.decisions_keep", &raw.log.decisions_keep, 4, 0..=100),
         };
         let log = Log {
+            text: decisions.text,
             level: self.read("log.level", &raw.log.level, "info", filter),
             json: self.read("log.format", &raw.log.format, "text", format) == "json",
             decisions: Some(decisions).filter(|d| !d.file.as_os_str().is_empty()),
         };
         let mut experiment = self.experiment(raw.experiment);
+        let trace = self.trace(raw.trace);
         // No fault: the older system's variable must switch the classifier off under any config.
         if classifier.mode != Mode::On && experiment.take().is_some() {
             warnings.push("experiment.enabled needs classifier.mode = \"on\"; asks are not split".to_owned());
@@ -108,6 +110,7 @@ impl<'a> Checker<'a> {
                 limits,
                 log,
                 experiment,
+                trace,
                 warnings,
             })
         } else {
@@ -195,17 +198,27 @@ impl<'a> Checker<'a> {
     }
 
     fn experiment(&mut self, raw: RawExperiment) -> Option<Experiment> {
-        const KEY: &str = "experiment.classifier_share";
-        let classifier_share = match raw.classifier_share {
-            Some(share) if !(0.0..=1.0).contains(share.get_ref()) => {
-                let message = format!("{} is out of range; allowed: 0 to 1", share.get_ref());
-                self.note(KEY, share.span().start, message);
-                return None;
-            }
-            share => self.take(share, 0.5),
-        };
+        let classifier_share = self.share("experiment.classifier_share", raw.classifier_share, 0.5)?;
         let shadow = self.take(raw.shadow, false);
         self.take(raw.enabled, false).then_some(Experiment { classifier_share, shadow })
+    }
+
+    fn trace(&mut self, raw: RawTrace) -> Option<Trace> {
+        let endpoint = self.read("trace.endpoint", &raw.endpoint, "", collector);
+        let sample = self.share("trace.sample", raw.sample, 1.0)?;
+        (!endpoint.is_empty()).then_some(Trace { endpoint, sample })
+    }
+
+    /// A number from 0 to 1.
+    fn share(&mut self, key: &str, raw: Key<f64>, default: f64) -> Option<f64> {
+        match raw {
+            Some(share) if !(0.0..=1.0).contains(share.get_ref()) => {
+                let message = format!("{} is out of range; allowed: 0 to 1", share.get_ref());
+                self.note(key, share.span().start, message);
+                None
+            }
+            share => Some(self.take(share, default)),
+        }
     }
 
     fn preload(&mut self, raw: Key<Vec<String>>) -> bool {
@@ -354,6 +367,23 @@ fn url(text: &str) -> Result<String, String> {
     }
     let port = authority.port_u16().unwrap_or(80);
     Ok(format!("{}:{port}", authority.host()))
+}
+
+/// Nothing, or a collector's address; without a path it is OTLP's own.
+fn collector(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Ok(String::new());
+    }
+    let bad = || format!("\"{text}\" is no collector's address; write it like \"http://127.0.0.1:4318\"");
+    let uri: http::Uri = text.parse().map_err(|_| bad())?;
+    match (uri.scheme_str(), uri.authority(), uri.path()) {
+        (Some("https"), ..) => {
+            Err(format!("\"{text}\": https is not supported; use http, or a collector beside"))
+        }
+        (Some("http"), Some(_), "" | "/") => Ok(format!("{}/v1/traces", text.trim_end_matches('/'))),
+        (Some("http"), Some(_), _) => Ok(text.to_owned()),
+        _ => Err(bad()),
+    }
 }
 
 fn one_of(name: &str, allowed: &[&str]) -> Result<usize, String> {

@@ -38,6 +38,8 @@ pub struct Config {
     pub log: Log,
     /// `[experiment]`, absent if not enabled or if the classifier is not on.
     pub experiment: Option<Experiment>,
+    /// `[trace]`, absent if no endpoint is named.
+    pub trace: Option<Trace>,
     /// What is worth a warning at start: variables that look like ours and name no key.
     pub warnings: Vec<String>,
 }
@@ -214,6 +216,8 @@ pub struct Log {
     pub json: bool,
     /// The log of decisions, absent if no file is named.
     pub decisions: Option<Decisions>,
+    /// Whether decisions carry what was asked, in the log and on the console.
+    pub text: bool,
 }
 
 /// `[log] decisions…`: the log of decisions.
@@ -227,6 +231,15 @@ pub struct Decisions {
     pub max_size: u64,
     /// How many files that were put aside are kept.
     pub keep: usize,
+}
+
+/// `[trace]`: spans for an OpenTelemetry collector.
+#[derive(Debug, Clone)]
+pub struct Trace {
+    /// Where spans are posted, path included.
+    pub endpoint: String,
+    /// The share of asks that are traced where the client does not say, 0 to 1.
+    pub sample: f64,
 }
 
 /// `[experiment]`: asks with and without the classifier, side by side.
@@ -377,6 +390,30 @@ mod tests {
         }
         let said = load("", &[("BRAINSTEM_EXPERIMENT_CLASSIFIER_SHARE", "2")]).unwrap_err().join("\n");
         assert!(said.starts_with("BRAINSTEM_EXPERIMENT_CLASSIFIER_SHARE: 2 is out of range"), "{said}");
+    }
+
+    #[test]
+    fn a_pool_has_one_server_or_several() {
+        let servers = |text: &str, variables: &[(&str, &str)]| {
+            load(text, variables).map(|config| config.upstreams[0].servers.clone())
+        };
+        assert_eq!(servers("", &[]).unwrap(), ["127.0.0.1:11434"]);
+        let both = "[upstream.default]\nurl = \"http://a:1\"\nurls = [\"http://b:1\", \"http://c\"]\n";
+        let many = both.replace("url = \"http://a:1\"\n", "");
+        assert_eq!(servers(&many, &[]).unwrap(), ["b:1", "c:80"]);
+        assert_eq!(
+            servers(both, &[]).unwrap_err(),
+            ["b.toml:3:8: upstream.default.urls: there is a url, too; allowed: one of both"]
+        );
+        // Who speaks over the file means it.
+        let (url, urls) = ("BRAINSTEM_UPSTREAM_DEFAULT_URL", "BRAINSTEM_UPSTREAM_DEFAULT_URLS");
+        assert_eq!(servers(&many, &[(url, "http://d:1")]).unwrap(), ["d:1"]);
+        let one = "[upstream.default]\nurl = \"http://a:1\"\nurls = []\n";
+        assert_eq!(servers(one, &[]).unwrap(), ["a:1"]);
+        assert_eq!(servers(one, &[(urls, "[\"http://d:1\", \"http://e:1\"]")]).unwrap(), ["d:1", "e:1"]);
+        let twice = many.replace("http://c", "http://b:1");
+        assert!(servers(&twice, &[]).unwrap_err()[0].ends_with("\"http://b:1\" stands there twice"));
+        assert!(servers(&many.replace("http://c", "c"), &[]).unwrap_err()[0].contains("no server address"));
     }
 
     #[test]

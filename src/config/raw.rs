@@ -20,6 +20,7 @@ pub(super) struct RawConfig {
     pub(super) limits: RawLimits,
     pub(super) log: RawLog,
     pub(super) experiment: RawExperiment,
+    pub(super) trace: RawTrace,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -118,6 +119,13 @@ pub(super) struct RawExperiment {
     pub(super) shadow: Key<bool>,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawTrace {
+    pub(super) endpoint: Key<String>,
+    pub(super) sample: Key<f64>,
+}
+
 /// The sections whose tables have a name of the user's choice: `[upstream.NAME]`, `[categories.NAME]`.
 pub(super) const NAMED_SECTIONS: [&str; 2] = ["upstream", "categories"];
 
@@ -159,6 +167,7 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ),
     ("log", &["level", "format", "decisions", "decisions_text", "decisions_max_size", "decisions_keep"]),
     ("experiment", &["enabled", "classifier_share", "shadow"]),
+    ("trace", &["endpoint", "sample"]),
 ];
 
 #[cfg(test)]

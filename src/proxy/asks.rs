@@ -55,6 +55,7 @@ impl Proxy {
         passage.dialect = Some(dialect);
         passage.is_ask = true;
         passage.request_id = request_id(&request.headers);
+        passage.trace = self.begin_trace(&request.headers, dialect, passage.start);
         passage.verdict = Some(Label::undecided(Route::Upstream));
         passage.bypassed = request.headers.get(reply::BYPASS).is_some_and(|v| v == "1" || v == "true");
         let limits = &self.brain.config.limits;
@@ -129,6 +130,9 @@ impl Proxy {
         let (mut label, next) = self
             .brain
             .decide(&ask, around, |sight, decision| {
+                if let Some(trace) = &mut passage.trace {
+                    trace.decided(sight, decision);
+                }
                 (Label::of(decision, sight), next(&self.brain, passage.start, sight, decision))
             })
             .await;

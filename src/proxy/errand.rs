@@ -90,6 +90,8 @@ impl Proxy {
                     error.set_retry(true);
                     return Err(error);
                 }
+            } else if response.status.is_server_error() {
+                pool.spoiled(passage.server, passage.errand.model);
             } else {
                 pool.served(passage.server, passage.errand.model);
             }
@@ -116,12 +118,19 @@ impl Proxy {
         }
         let pool = self.brain.upstreams.get(passage.upstream).filter(|pool| pool.several());
         if let (Some(pool), ErrorSource::Upstream) = (pool, error.esource()) {
-            let stale = reused && matches!(error.retry, RetryType::ReusedOnly);
-            if stale && replayable(session, passage) && !std::mem::replace(&mut passage.restarted, true) {
-                self.goes_on(pool, passage, "stale", "reset");
-                passage.tried &= !bit(passage.server);
-                error.set_retry(true);
-                return error;
+            // Closed before anything of a reply, or before the request was taken: the server has done nothing with it.
+            let unread =
+                matches!(error.retry, RetryType::ReusedOnly) || *error.etype() == ErrorType::WriteError;
+            if reused && unread && replayable(session, passage) {
+                let again = !std::mem::replace(&mut passage.restarted, true);
+                if again || another(pool, passage) {
+                    self.goes_on(pool, passage, "stale", "reset");
+                    if again {
+                        passage.tried &= !bit(passage.server);
+                    }
+                    error.set_retry(true);
+                    return error;
+                }
             }
             let timed_out = *error.etype() == ErrorType::ReadTimedout;
             pool.failed(passage.server, if timed_out { "read_timeout" } else { "reset" });

@@ -25,6 +25,7 @@ pub(crate) mod patience;
 mod progress;
 mod reply;
 mod stream;
+mod traced;
 mod union;
 
 use std::sync::Arc;
@@ -137,6 +138,10 @@ impl ProxyHttp for Proxy {
             request.insert_header(header::HOST, server.host.clone())?;
         }
         body::say_length_once(request)?;
+        if self.chooses(passage) {
+            // Said to us.
+            request.remove_header(&errand::SERVER);
+        }
         if let Held::Whole(body) = &passage.body
             && !body.is_empty()
         {
@@ -149,6 +154,10 @@ impl ProxyHttp for Proxy {
         }
         if passage.decoded {
             request.remove_header(&header::CONTENT_ENCODING);
+        }
+        if let Some(trace) = &passage.trace {
+            let (name, value) = trace.traceparent();
+            request.insert_header(name, value)?;
         }
         if passage.listing.is_some() {
             // What is to be added to must come as it is.
@@ -301,6 +310,7 @@ impl ProxyHttp for Proxy {
         let left = error.is_some_and(|error| *error.esource() == ErrorSource::Downstream);
         let code = answered(session).unwrap_or(if left { 499 } else { 0 });
         self.count(passage, code);
+        self.end_trace(passage, code);
         if let Some(error) = error {
             let (method, path) = (&session.req_header().method, session.req_header().uri.path());
             // Not the error's own words: they may quote what was sent.

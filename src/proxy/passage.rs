@@ -11,6 +11,7 @@ use crate::config::Route;
 use crate::dialect::{Dialect, Ending};
 use crate::experiment::Arm;
 use crate::metrics::Metrics;
+use crate::trace::Trace;
 use crate::upstream::{Errand, Seat};
 
 /// Per-request state, handed from filter to filter.
@@ -60,6 +61,8 @@ pub struct Passage {
     /// When the upstream was turned to.
     pub(super) upstream_since: Option<Instant>,
     pub(super) request_id: String,
+    /// Its spans to be, if it is traced.
+    pub(super) trace: Option<Box<Trace>>,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -115,6 +118,7 @@ impl Passage {
             body_wait: Duration::ZERO,
             upstream_since: None,
             request_id: String::new(),
+            trace: None,
             metrics,
         }
     }

@@ -13,6 +13,9 @@ const KEPT: Duration = Duration::from_secs(300);
 /// Models that are remembered of a server between two looks.
 const REMEMBERED: usize = 64;
 
+/// From so many errors in a row a model counts as spoiled at a server: the first may be the ask's own fault.
+const SPOILED: u32 = 2;
+
 /// Conversations that are remembered; one that falls on another's place takes it.
 const HOMES: usize = 4096;
 
@@ -78,6 +81,9 @@ struct Load {
     model: Model,
     inflight: usize,
     last: Duration,
+    /// Errors of the server's own in a row.
+    errors: u32,
+    spoiled_until: Duration,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -150,7 +156,8 @@ impl Floor {
     pub fn saw(&mut self, server: usize, seen: Arc<Seen>) {
         let Some(station) = self.servers.get_mut(server) else { return };
         // What was asked for after the look began, it could not see yet.
-        station.loads.retain(|load| load.inflight > 0 || load.last >= seen.began);
+        let began = seen.began;
+        station.loads.retain(|load| load.inflight > 0 || load.last >= began || load.errors > 0);
         station.seen = seen;
     }
 
@@ -167,9 +174,22 @@ impl Floor {
     }
 
     /// A server did what it was asked.
-    pub fn served(&mut self, server: usize) {
-        if let Some(station) = self.servers.get_mut(server) {
-            station.strikes = 0;
+    pub fn served(&mut self, server: usize, model: Option<Model>) {
+        let Some(station) = self.servers.get_mut(server) else { return };
+        station.strikes = 0;
+        if let Some(load) = station.loads.iter_mut().find(|load| Some(load.model) == model) {
+            load.errors = 0;
+        }
+    }
+
+    /// A server said that it cannot (an error of its own that is not "busy"). Once may be the ask's fault; twice in a
+    /// row, and asks for that model are kept from it for a while, or it would draw them all by failing fast.
+    pub fn spoiled(&mut self, server: usize, model: Option<Model>, now: Duration) {
+        let Some(station) = self.servers.get_mut(server) else { return };
+        let Some(load) = station.loads.iter_mut().find(|load| Some(load.model) == model) else { return };
+        load.errors += 1;
+        if load.errors >= SPOILED {
+            load.spoiled_until = now + self.manners.cool_off;
         }
     }
 
@@ -199,8 +219,11 @@ impl Station {
     }
 
     fn candidate(&self, model: Option<Model>, now: Duration) -> Candidate {
+        let load = self.loads.iter().find(|load| Some(load.model) == model);
+        let spoiled = load.is_some_and(|load| now < load.spoiled_until);
+        let least = if spoiled { Standing::Cooling } else { Standing::Up };
         Candidate {
-            standing: self.standing(now),
+            standing: self.standing(now).max(least),
             inflight: self.inflight,
             memory: model.is_some_and(|model| self.holds(model, now)),
             vacant: self.loads.is_empty() && self.seen.memory.as_ref().is_some_and(Vec::is_empty),
@@ -221,8 +244,8 @@ impl Station {
 
     fn enter(&mut self, model: Option<Model>, now: Duration) {
         self.inflight += 1;
-        self.used = Some(now);
         let Some(model) = model else { return };
+        self.used = Some(now);
         match self.loads.iter_mut().find(|load| load.model == model) {
             Some(load) => {
                 load.inflight += 1;
@@ -235,7 +258,13 @@ impl Station {
                         self.loads.swap_remove(oldest);
                     }
                 }
-                self.loads.push(Load { model, inflight: 1, last: now });
+                self.loads.push(Load {
+                    model,
+                    inflight: 1,
+                    last: now,
+                    errors: 0,
+                    spoiled_until: Duration::ZERO,
+                });
             }
         }
     }
@@ -316,7 +345,7 @@ mod tests {
         assert_eq!(floor.order(&ask("a"), at(4))[0].server, 1);
         assert!(!floor.state(0, at(6)).1);
         assert!(floor.failed(0, at(6)) && floor.state(0, at(15)).1 && !floor.state(0, at(16)).1);
-        floor.served(0);
+        floor.served(0, None);
         assert!(floor.failed(0, at(20)) && !floor.state(0, at(25)).1);
     }
 
@@ -336,6 +365,39 @@ mod tests {
         }
         // 30 seconds, 300 asks: it was tried at 0, 5 and 15 seconds or so, not a hundred times.
         assert!((1..=4).contains(&refused), "{refused}");
+    }
+
+    #[test]
+    fn nor_do_fast_errors_of_a_model() {
+        // Server 0 cannot load the model, and says so at once; the others take a second for it.
+        let mut floor = floor(3, &["a", "b"]);
+        let (mut failed, mut done) = (0, Vec::new());
+        for number in 0..300_u64 {
+            let now = Duration::from_millis(number * 100);
+            done.retain(|(server, until)| {
+                let over = *until <= now;
+                if over {
+                    floor.served(*server, ask("a").model);
+                    floor.leave(*server, ask("a").model, now);
+                }
+                !over
+            });
+            let placed = floor.take(&ask("a"), 0, now).unwrap();
+            match placed.server {
+                0 => {
+                    failed += 1;
+                    floor.spoiled(0, ask("a").model, now);
+                    floor.leave(0, ask("a").model, now);
+                    floor.saw(0, looked(&[], now + Duration::from_millis(1)));
+                }
+                server => done.push((server, now + at(1))),
+            }
+        }
+        assert!(failed <= 12, "{failed}");
+        // Other models are none the wiser.
+        floor.spoiled(0, ask("a").model, at(30));
+        assert_eq!(floor.order(&ask("b"), at(30)).len(), 3);
+        assert!(floor.order(&ask("b"), at(30)).iter().all(|p| p.reason == Reason::Disk));
     }
 
     #[test]

@@ -142,10 +142,17 @@ impl Pool {
     /// A server answered an errand.
     pub fn served(&self, server: usize, model: Option<Model>) {
         let (Some(mut floor), Some(served)) = (self.floor(), self.servers.get(server)) else { return };
-        floor.served(server);
+        floor.served(server, model);
         // It has just loaded a model, and perhaps put another out.
         if model.is_some_and(|model| served.seen.load().holds(model) == Some(false)) {
             served.look_again();
+        }
+    }
+
+    /// A server answered an errand with an error of its own.
+    pub fn spoiled(&self, server: usize, model: Option<Model>) {
+        if let Some(mut floor) = self.floor() {
+            floor.spoiled(server, model, self.now());
         }
     }
 

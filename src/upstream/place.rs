@@ -64,7 +64,7 @@ pub enum Reason {
     Spill,
     /// It has the model on disk.
     Disk,
-    /// Nobody is known to have the model, or no model was named: any that answers.
+    /// It does not say whether it has the model, or nobody has it, or no model was named.
     Any,
     /// None answers; it is tried all the same.
     LastResort,
@@ -114,7 +114,6 @@ pub struct Placed {
 pub fn place(servers: &[Candidate], wish: &Wish) -> Vec<Placed> {
     let may_have = |s: &Candidate| s.memory || s.disk != Some(false);
     let somebody = servers.iter().any(may_have);
-    let known = servers.iter().any(|s| s.memory || s.disk == Some(true));
     let mut order: Vec<(usize, &Candidate)> =
         servers.iter().enumerate().filter(|(_, s)| !somebody || may_have(s)).collect();
     order.sort_by_key(|(index, s)| {
@@ -122,7 +121,7 @@ pub fn place(servers: &[Candidate], wish: &Wish) -> Vec<Placed> {
     });
     let reason = |s: &Candidate| match s.standing {
         Standing::Up if s.memory => Reason::Memory,
-        Standing::Up if known => Reason::Disk,
+        Standing::Up if s.disk == Some(true) => Reason::Disk,
         Standing::Up => Reason::Any,
         Standing::Cooling | Standing::Down => Reason::LastResort,
     };
@@ -223,7 +222,7 @@ mod tests {
         let all = order(&[lacking(), Candidate { inflight: 1, ..lacking() }], WISH);
         assert_eq!(all, [(0, "any"), (1, "any")]);
         // One that does not say what it has comes after those that say they have it.
-        assert_eq!(order(&[unlisted(), cold(5), lacking()], WISH), [(1, "disk"), (0, "disk")]);
+        assert_eq!(order(&[unlisted(), cold(5), lacking()], WISH), [(1, "disk"), (0, "any")]);
         assert_eq!(order(&[unlisted(), lacking()], WISH), [(0, "any")]);
     }
 
