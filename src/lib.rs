@@ -14,6 +14,7 @@
 //! | an [`answers`] text is written in the caller's dialect, or the bytes go on to Ollama | [`answers`], [`dialect`], [`proxy`] |
 //! | everything is counted, by [`experiment`] arm if there is one, and perhaps logged or traced | [`metrics`], [`decisions`], [`mod@trace`] |
 //!
+//! Before any of it: [`auth`] (who gets in), [`tls`] (what is shown and trusted).
 //! Beside it: [`light`], a small language model for what is light.
 //! Around it: [`config`] (typed → checked), [`upstream`] (what is known of the servers), [`admin`] (the
 //! operator's address), [`explain`] (a decision laid open), [`commands`] and [`cli`] (the binary).
@@ -21,6 +22,7 @@
 pub mod admin;
 pub mod answers;
 pub mod ask;
+pub mod auth;
 pub mod brain;
 pub mod category;
 pub mod cli;
@@ -42,5 +44,7 @@ pub mod proxy;
 pub mod rules;
 pub mod tasks;
 pub mod text;
+pub mod tls;
 pub mod trace;
 pub mod upstream;
+pub mod watched;

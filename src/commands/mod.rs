@@ -1,10 +1,12 @@
 //! What the subcommands do. Each returns `Ok` or the one text to print before exit code 1.
 
 pub mod check;
+pub mod classifier_worker;
 pub mod classify;
 pub mod eval;
 pub mod eval_tasks;
 pub mod explain;
+pub mod key;
 pub mod light;
 pub mod measure;
 pub mod pages;

@@ -3,16 +3,19 @@
 mod check;
 mod env;
 mod raw;
+mod secret;
 mod tasks;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use self::secret::Secret;
 pub use self::tasks::{Background, Clarifying, Complexity, Safety, Tasks};
 
 use crate::category::Category;
 use crate::problem::Problem;
+use crate::tls::Trust;
 
 /// The config file that is read when none is named and it exists.
 pub const DEFAULT_PATH: &str = "config/brainstem.toml";
@@ -27,6 +30,10 @@ pub struct Config {
     pub proxy: Proxy,
     /// `[admin]`, absent if not enabled.
     pub admin: Option<SocketAddr>,
+    /// `[auth]`, absent if no keys are named.
+    pub auth: Option<Auth>,
+    /// `admin.require_key`: metrics, rules and explain only for keys with `admin = true`.
+    pub admin_key: bool,
     /// `[upstream.NAME]`; the first is `default`.
     pub upstreams: Vec<Upstream>,
     /// `[categories.NAME]`; the five built-in ones first.
@@ -68,6 +75,30 @@ pub struct Proxy {
     pub list_auto: bool,
     /// How long SIGTERM lets running requests go on.
     pub grace: Duration,
+    /// Origins of web pages that are let in besides Ollama's defaults.
+    pub origins: Vec<String>,
+    /// `[proxy.tls]`, absent if no certificate is named.
+    pub tls: Option<Tls>,
+    /// Where listeners are handed over, if they may be.
+    pub upgrade_sock: Option<String>,
+}
+
+/// `[proxy.tls]`
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// The chain, in PEM form.
+    pub cert: PathBuf,
+    /// Its private key, in PEM form.
+    pub key: PathBuf,
+}
+
+/// `[auth]`
+#[derive(Debug, Clone)]
+pub struct Auth {
+    /// The file of hashed keys.
+    pub keys: PathBuf,
+    /// Whether a client's key goes on to the upstream.
+    pub forward: bool,
 }
 
 /// One Ollama server, or several that stand for each other.
@@ -83,6 +114,10 @@ pub struct Upstream {
     pub read_timeout: Duration,
     /// Between two looks at what a server has.
     pub poll: Duration,
+    /// Whom to trust, if its servers are `https`.
+    pub trust: Option<Trust>,
+    /// Our own key there.
+    pub key: Option<Secret>,
     /// Which of several servers a pull, create, delete or copy is for.
     pub manage: Manage,
     /// From so many asks in flight at the servers that have a model in memory, another one may load it, too.
@@ -94,9 +129,15 @@ pub struct Upstream {
 }
 
 impl Upstream {
+    /// `http` or `https`.
+    pub fn scheme(&self) -> &'static str {
+        if self.trust.is_some() { "https" } else { "http" }
+    }
+
     /// `http://host:port` of each server.
     pub fn urls(&self) -> String {
-        self.servers.iter().map(|server| format!("http://{server}")).collect::<Vec<_>>().join(", ")
+        let scheme = self.scheme();
+        self.servers.iter().map(|server| format!("{scheme}://{server}")).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -156,6 +197,15 @@ pub enum Mode {
     Off,
 }
 
+/// Where the classifier lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isolation {
+    /// On a thread of the proxy's own process.
+    InProcess,
+    /// In a process of its own, which may die without harm.
+    Process,
+}
+
 /// `[classifier]`
 #[derive(Debug, Clone)]
 pub struct Classifier {
@@ -169,6 +219,8 @@ pub struct Classifier {
     pub queue: usize,
     /// How long the breaker stays open.
     pub cooldown: Duration,
+    /// Where it lives.
+    pub isolation: Isolation,
 }
 
 /// `[light]`: the guards of everything that MLX runs.
@@ -207,8 +259,18 @@ pub struct Limits {
     pub inflight: usize,
     /// Between two reads of a request's body.
     pub body_timeout: Duration,
+    /// An ask's body in all.
+    pub body_deadline: Duration,
+    /// From when a connection is ready for a request until its header is there.
+    pub header_timeout: Duration,
     /// The size of a request's header lines together.
     pub max_headers: usize,
+    /// Connections of clients at one time.
+    pub connections: usize,
+    /// Of these, from one address (an IPv6 address' /64).
+    pub connections_per_address: usize,
+    /// How long a connection may wait for its next request.
+    pub idle_timeout: Duration,
 }
 
 /// `[log]`
