@@ -61,6 +61,7 @@ fn write(model: &mut Model, prompt: &Prompt, limits: &Limits) -> (Written, Vec<S
 
 #[test]
 fn tiny_checkpoints_of_every_family_read_and_go_on_as_mlx_lm_does() {
+    let mut wrong = Vec::new();
     for (name, read) in golden().tiny {
         let mut model = tiny(&name);
         let logits = model.logits(&read.ids).unwrap();
@@ -70,10 +71,14 @@ fn tiny_checkpoints_of_every_family_read_and_go_on_as_mlx_lm_does() {
             let off = logits[*at].iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             worst = worst.max(off / largest);
         }
-        println!("{name}: {}, logits off by {worst:.1e} of the largest", model.about());
-        assert!(worst < 1e-3, "{name}: {worst}");
-        assert_eq!(model.greedy(&read.ids, read.follows.len()).unwrap(), read.follows, "{name}");
+        let follows = model.greedy(&read.ids, read.follows.len()).unwrap();
+        let alike = follows.iter().zip(&read.follows).take_while(|(a, b)| a == b).count();
+        println!("{name}: {}, logits off by {worst:.1e} of the largest, {alike} tokens alike", model.about());
+        if worst >= 1e-3 || alike < read.follows.len() {
+            wrong.push(format!("{name}: {worst:.1e}, {alike} tokens"));
+        }
     }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 /// SmolLM2's directory; or says that and why it is not tested.
@@ -146,12 +151,17 @@ fn long_labels_and_labels_within_labels_are_weighed() {
 #[test]
 fn pieces_are_whole_characters_and_make_the_text() {
     // Random weights over bytes: most of what they say is no UTF-8, which is the point.
-    let limits = Limits { max_tokens: 120, temperature: 1.0, seed: 3, ..Limits::default() };
     let mut model = tiny("qwen2-f16");
-    let (written, pieces) = write(&mut model, &Prompt::of("говори"), &limits);
-    assert_eq!(pieces.concat(), written.text);
-    assert!(pieces.iter().all(|piece| !piece.is_empty()));
-    assert_eq!((written.tokens, written.finish), (120, Finish::Length));
+    for seed in 0..8 {
+        let limits = Limits { max_tokens: 60, temperature: 1.0, seed, ..Limits::default() };
+        let (written, pieces) = write(&mut model, &Prompt::of("говори"), &limits);
+        assert_eq!(pieces.concat(), written.text);
+        assert!(pieces.iter().all(|piece| !piece.is_empty()));
+        let whole = (written.tokens, written.finish) == (60, Finish::Length);
+        assert!(whole || written.tokens < 60 && written.finish == Finish::Stop, "{written:?}");
+    }
+    let limits = Limits { max_tokens: 60, temperature: 1.0, seed: 3, ..Limits::default() };
+    let (written, _) = write(&mut model, &Prompt::of("говори"), &limits);
     let (again, _) = write(&mut model, &Prompt::of("говори"), &limits);
     assert_eq!(again.text, written.text, "the same seed says the same");
     let (other, _) = write(&mut model, &Prompt::of("говори"), &Limits { seed: 4, ..limits });
