@@ -3,7 +3,6 @@
 
 mod consult;
 
-use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -15,7 +14,7 @@ pub use self::consult::Consulted;
 use crate::ask::{Ask, Guards};
 use crate::config::{Config, Mode};
 use crate::decide::{self, Decision, Ground};
-use crate::decisions::{Decisions, Entry};
+use crate::decisions::{Decisions, Note, Recent};
 use crate::experiment::{self, Arm};
 use crate::intent::Classifier;
 use crate::intent::worker::{Health, Intent, Load, Manners, Outcome};
@@ -24,7 +23,8 @@ use crate::metrics::Metrics;
 use crate::problem::Problem;
 use crate::rules::{Facts, Reload, Snapshot, VocabularyBuf};
 use crate::text;
-use crate::upstream::{Seen, Upstream};
+use crate::trace::Traces;
+use crate::upstream::{Pool, Seen};
 
 /// The shared state. Only the snapshot, the classifier's health and what is seen of upstreams change.
 #[derive(Debug)]
@@ -40,9 +40,13 @@ pub struct Brain {
     /// The light model, if one is configured.
     pub light: Engine,
     /// In the config's order; empty in commands that start no proxy.
-    pub upstreams: Vec<Upstream>,
+    pub upstreams: Vec<Arc<Pool>>,
     /// The log of decisions, in a proxy that keeps one.
     pub decisions: Option<Arc<Decisions>>,
+    /// The last decisions, in a proxy with an admin address.
+    pub recent: Option<Arc<Recent>>,
+    /// Where asks are traced, in a proxy that traces.
+    pub traces: Option<Traces>,
     /// Of this process.
     pub metrics: Arc<Metrics>,
     /// When it was made.
@@ -76,7 +80,7 @@ pub struct Stages {
 impl Brain {
     /// What the last look at that upstream showed.
     pub fn seen(&self, index: usize) -> Arc<Seen> {
-        self.upstreams.get(index).map(Upstream::seen).unwrap_or_default()
+        self.upstreams.get(index).map(|pool| pool.seen()).unwrap_or_default()
     }
 
     /// The classifier's state, in words.
@@ -99,19 +103,7 @@ impl Brain {
         let clock = Instant::now();
         let seen = text::window(&ask.text);
         let folded = text::fold(&seen);
-        let facts = Facts {
-            text: &seen,
-            folded: &folded,
-            words: match seen {
-                Cow::Borrowed(_) => text::count_folded_words(&folded),
-                Cow::Owned(_) => text::count_words(&ask.text),
-            },
-            turns: ask.turns,
-            model: &ask.model,
-            family: ask.dialect.family(),
-            has: ask.has,
-            language: text::language(&seen),
-        };
+        let facts = Facts::of(ask, &seen, &folded);
         let hint = around.hint.or(ask.hint.as_deref()).and_then(|name| self.config.category(name));
         let may_have = |index: usize| self.seen(index).may_have(&ask.model);
         let ground = Ground {
@@ -146,14 +138,11 @@ impl Brain {
         stages.route = clock.elapsed();
         let sight = Sight { snapshot: &snapshot, ask, facts: &facts, consulted: &consulted, arm, stages };
         let done = act(&sight, &decision);
-        let logged =
-            self.decisions.as_ref().zip(around.id).map(|(log, id)| {
-                (log.clone(), Box::new(Entry::of(&sight, &decision, from, id, log.with_text)))
-            });
+        let note = Note::of(self, &sight, &decision, from, around, hint);
         if consulted == Consulted::Shadow {
-            self.ask_in_passing(from, &ask.text, facts.words, arm, logged);
-        } else if let Some((log, entry)) = logged {
-            log.write(entry);
+            self.ask_in_passing(from, &ask.text, facts.words, arm, note);
+        } else if let Some(note) = note {
+            note.keep();
         }
         done
     }
@@ -188,7 +177,7 @@ impl Brain {
         metrics.rules_generation.set(i64::try_from(snapshot.generation).unwrap_or(i64::MAX));
         metrics.rules_last_success.set(seconds_since_epoch(snapshot.loaded_at));
         let upstreams = match with_upstreams {
-            true => config.upstreams.iter().map(|u| Upstream::watch(u.clone(), metrics.clone())).collect(),
+            true => config.upstreams.iter().map(|u| Pool::watch(u.clone(), metrics.clone())).collect(),
             false => Ok(Vec::new()),
         };
         let upstreams = upstreams.map_err(|e| whole("upstream", format!("no thread to watch it: {e}")))?;
@@ -204,8 +193,19 @@ impl Brain {
             }
             _ => None,
         };
+        let traces = match (&config.trace, with_upstreams) {
+            (Some(trace), true) => {
+                let started = Traces::start(trace, &metrics.traces);
+                Some(started.map_err(|e| whole("trace", format!("{}: {e}", trace.endpoint)))?)
+            }
+            _ => None,
+        };
+        let recent =
+            (with_upstreams && config.admin.is_some()).then(|| Arc::new(Recent::new(config.log.text)));
         Ok(Self {
             decisions,
+            recent,
+            traces,
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
             complaints: Arc::default(),
             intent,
@@ -222,6 +222,7 @@ impl Brain {
         match reload {
             Reload::Swapped { generation, rules, answers, .. } => {
                 self.complaints.store(Arc::default());
+                self.metrics.rules_problems.set(0);
                 self.metrics.rules_reloads.with_label_values(&["ok"]).inc();
                 self.metrics.rules_generation.set(i64::try_from(*generation).unwrap_or(i64::MAX));
                 self.metrics.rules_last_success.set(seconds_since_epoch(SystemTime::now()));
@@ -232,6 +233,7 @@ impl Brain {
                 for problem in problems {
                     tracing::warn!("rules not reloaded: {problem}");
                 }
+                self.metrics.rules_problems.set(i64::try_from(problems.len()).unwrap_or(i64::MAX));
                 self.complaints.store(Arc::new(problems.clone()));
             }
         }

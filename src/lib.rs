@@ -12,7 +12,7 @@
 //! | the classifier is asked, if nobody knows and the message has 5 to 25 words | [`intent`] |
 //! | [`decide`] turns all of that into a decision; [`brain`] is where it happens | [`decide`], [`brain`] |
 //! | an [`answers`] text is written in the caller's dialect, or the bytes go on to Ollama | [`answers`], [`dialect`], [`proxy`] |
-//! | everything is counted, by [`experiment`] arm if there is one, and perhaps logged | [`metrics`], [`decisions`] |
+//! | everything is counted, by [`experiment`] arm if there is one, and perhaps logged or traced | [`metrics`], [`decisions`], [`mod@trace`] |
 //!
 //! Beside it: [`light`], a small language model for what is light.
 //! Around it: [`config`] (typed → checked), [`upstream`] (what is known of the servers), [`hub`] (where
@@ -35,12 +35,13 @@ pub mod explain;
 mod fnv;
 pub mod hub;
 pub mod intent;
+mod lane;
 pub mod light;
 pub mod log;
 pub mod metrics;
 pub mod problem;
 pub mod proxy;
 pub mod rules;
-mod swar;
 pub mod text;
+pub mod trace;
 pub mod upstream;

@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfkc_quick};
+use wide::u8x16;
 
-use crate::swar;
+use crate::lane;
 
 /// The part of a message that rules look at: all of it, or the beginning and the end of a long one. A person's
 /// wish stands there; what lies between is what it is about.
@@ -45,43 +46,46 @@ pub fn fold(text: &str) -> String {
     squeeze(out)
 }
 
-/// ASCII needs no tables: the compiler makes vector instructions of it. Then runs of blanks are cut out.
+/// ASCII needs no tables, and goes by lanes; then the surplus blanks of each are cut out.
 fn fold_ascii(text: &str) -> String {
-    let mut folded = text.as_bytes().to_ascii_lowercase();
-    for byte in &mut folded {
-        *byte = match *byte {
-            0..=b' ' | 0x7f => b' ',
-            b'`' => b'\'',
-            same => same,
-        };
-    }
-    // Whole words are written, of which only the beginning counts.
-    let mut out = vec![0; folded.len() + 8];
+    // Whole lanes are written, of which only the beginning counts.
+    let mut out = vec![0; text.len() + lane::WIDTH];
     let mut end = 0;
-    let mut rest = folded.trim_ascii();
-    let mut after_blank = 0;
-    while let (Some(mut word), Some(room)) =
-        (swar::word(rest), out.get_mut(end..).and_then(<[u8]>::first_chunk_mut))
-    {
-        let blanks = swar::equal(word, b' ');
-        let mut surplus = blanks & (blanks << 8 | after_blank);
-        after_blank = blanks >> 56;
-        end += 8 - surplus.count_ones() as usize;
-        while surplus != 0 {
-            let before = (1 << (8 * swar::first(surplus))) - 1;
-            word = word & before | (word >> 8) & !before;
-            surplus = surplus >> 8 & !before;
+    // As if a blank stood before it all: none is left at the beginning.
+    let mut after_blank = 1;
+    for lane in lane::all(text.as_bytes(), b' ') {
+        let blank = lane::between(lane, 0, b' ') | lane::equal(lane, 0x7f);
+        let folded = lane | (lane::between(lane, b'A', b'Z') & u8x16::splat(0x20));
+        let folded = folded ^ (lane::equal(lane, b'`') & u8x16::splat(b'`' ^ b'\''));
+        let mut folded = blank.bitselect(u8x16::splat(b' '), folded).to_array();
+        let blanks = lane::bits(blank);
+        let surplus = blanks & (blanks << 1 | after_blank);
+        after_blank = blanks >> (lane::WIDTH - 1);
+        if surplus != 0 {
+            folded = without(folded, surplus);
         }
-        *room = word.to_le_bytes();
-        rest = &rest[8..];
+        if let Some(room) = out.get_mut(end..).and_then(<[u8]>::first_chunk_mut) {
+            *room = folded;
+        }
+        end += lane::WIDTH - surplus.count_ones() as usize;
     }
     out.truncate(end);
-    for byte in rest {
-        if *byte != b' ' || out.last() != Some(&b' ') {
-            out.push(*byte);
-        }
+    if out.last() == Some(&b' ') {
+        out.pop();
     }
     String::from_utf8(out).unwrap_or_default()
+}
+
+/// A lane without some of its bytes: the others move up.
+fn without(bytes: [u8; lane::WIDTH], mut surplus: u32) -> [u8; lane::WIDTH] {
+    let mut left = u128::from_le_bytes(bytes);
+    while surplus != 0 {
+        let before = (1 << (8 * surplus.trailing_zeros())) - 1;
+        left = left & before | (left >> 8) & !before;
+        // Those behind it have moved, too.
+        surplus = (surplus & (surplus - 1)) >> 1;
+    }
+    left.to_le_bytes()
 }
 
 /// ASCII and Russian letters over bytes, several times as fast as over characters; they are nearly all there

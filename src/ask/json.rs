@@ -6,8 +6,10 @@
 
 use std::borrow::Cow;
 
+use wide::u8x16;
+
 use super::Unreadable;
-use crate::swar;
+use crate::lane;
 
 /// Deeper nesting than this is refused, as `serde_json` does: the stack is ours, the body is the client's.
 const DEEPEST: u8 = 127;
@@ -96,48 +98,27 @@ impl<'b> Cursor<'b> {
     pub(super) fn string(&mut self) -> Result<Text<'b>, Unreadable> {
         self.take(b'"')?;
         let start = self.at - 1;
-        let (mut escaped, mut plain_words) = (false, 0);
+        let mut escaped = false;
         loop {
-            let Some(word) = swar::word(&self.bytes[self.at..]) else {
-                self.at = mark_from(self.bytes, self.at);
+            let base = self.at;
+            let mut marks = marks(lane::next(&self.bytes[base..]));
+            while marks != 0 {
+                self.at = base + marks.trailing_zeros() as usize;
                 match self.bytes.get(self.at) {
-                    Some(b'"') => break,
+                    Some(b'"') => {
+                        self.at += 1;
+                        return Ok(Text { quoted: &self.bytes[start..self.at], escaped });
+                    }
                     Some(b'\\') => self.at += escape(&self.bytes[self.at + 1..])?,
+                    // A control character, or the end: behind it stand zeros.
                     _ => return Err(Unreadable),
                 }
                 escaped = true;
-                continue;
-            };
-            let mut marks = marks(word);
-            if marks == 0 {
-                self.at += 8;
-                plain_words += 1;
-                // Prose: by larger blocks, then.
-                if plain_words % 4 == 0 {
-                    self.at = mark_from(self.bytes, self.at);
-                }
-                continue;
+                // What an escape holds is no mark.
+                marks &= u32::MAX.checked_shl((self.at - base) as u32).unwrap_or(0);
             }
-            plain_words = 0;
-            // In code, escapes stand close together: all of the word's are gone over here.
-            let base = self.at;
-            while marks != 0 && self.at - base < 8 {
-                self.at = base + swar::first(marks);
-                if self.bytes[self.at] != b'\\' {
-                    break;
-                }
-                escaped = true;
-                self.at += escape(&self.bytes[self.at + 1..])?;
-                marks &= u64::MAX.checked_shl(8 * (self.at - base) as u32).unwrap_or(0);
-            }
-            match self.bytes.get(self.at) {
-                _ if marks == 0 => self.at = self.at.max(base + 8),
-                Some(b'"') => break,
-                _ => return Err(Unreadable),
-            }
+            self.at = self.at.max(base + lane::WIDTH);
         }
-        self.at += 1;
-        Ok(Text { quoted: &self.bytes[start..self.at], escaped })
     }
 
     fn number(&mut self) -> Result<(), Unreadable> {
@@ -192,34 +173,10 @@ impl<'b> Cursor<'b> {
     }
 }
 
-/// Where the next quote, backslash or control character stands; else the end.
+/// Where quotes, backslashes and control characters stand.
 #[inline]
-fn mark_from(bytes: &[u8], mut at: usize) -> usize {
-    // The compiler makes vector instructions of this one.
-    while let Some(block) = bytes.get(at..).and_then(<[u8]>::first_chunk::<32>) {
-        if block.iter().fold(false, |found, b| found | is_mark(*b)) {
-            break;
-        }
-        at += 32;
-    }
-    while let Some(word) = bytes.get(at..).and_then(swar::word) {
-        let marks = marks(word);
-        if marks != 0 {
-            return at + swar::first(marks);
-        }
-        at += 8;
-    }
-    let rest = bytes.get(at..).unwrap_or_default();
-    at + rest.iter().position(|b| is_mark(*b)).unwrap_or(rest.len())
-}
-
-fn is_mark(b: u8) -> bool {
-    (b == b'"') | (b == b'\\') | (b < 0x20)
-}
-
-/// The high bits of those of eight bytes that are marks.
-fn marks(word: u64) -> u64 {
-    swar::equal(word, b'"') | swar::equal(word, b'\\') | swar::below(word, 0x20)
+fn marks(lane: u8x16) -> u32 {
+    lane::bits(lane::equal(lane, b'"') | lane::equal(lane, b'\\') | lane::between(lane, 0, 0x1f))
 }
 
 /// The length of an escape, from what follows its backslash.
@@ -243,6 +200,12 @@ impl<'b> Text<'b> {
     /// Its length in the body, without the quotes.
     pub(super) fn len(&self) -> usize {
         self.quoted.len() - 2
+    }
+
+    /// As it stands in the body, without the quotes.
+    pub(super) fn raw(&self) -> &'b [u8] {
+        let quoted: &'b [u8] = self.quoted;
+        &quoted[1..quoted.len() - 1]
     }
 
     /// The characters meant. Borrowed, if there is nothing to unescape.
@@ -283,24 +246,18 @@ impl<'b> Text<'b> {
 /// The characters that stand between a string's quotes. [`Cursor::string`] has checked its escapes; what can
 /// still be wrong are surrogates without their other half, and UTF-8.
 fn unescape(inner: &[u8]) -> Result<String, Unreadable> {
-    // Whole words are written, of which only the beginning counts.
-    let mut out = vec![0; inner.len() + 8];
+    // Whole lanes are written, of which only the beginning counts.
+    let mut out = vec![0; inner.len() + lane::WIDTH];
     let (mut at, mut end) = (0, 0);
     while at < inner.len() {
-        let rest = &inner[at..];
-        let plain = match (swar::word(rest), out.get_mut(end..).and_then(<[u8]>::first_chunk_mut)) {
-            (Some(word), Some(room)) => {
-                *room = word.to_le_bytes();
-                swar::first(swar::equal(word, b'\\'))
-            }
-            _ => {
-                let plain = rest.iter().position(|b| *b == b'\\').unwrap_or(rest.len());
-                out[end..end + plain].copy_from_slice(&rest[..plain]);
-                plain
-            }
-        };
+        let next = lane::next(&inner[at..]);
+        if let Some(room) = out.get_mut(end..).and_then(<[u8]>::first_chunk_mut) {
+            *room = next.to_array();
+        }
+        let plain = lane::bits(lane::equal(next, b'\\')).trailing_zeros() as usize;
+        let plain = plain.min(lane::WIDTH).min(inner.len() - at);
         (at, end) = (at + plain, end + plain);
-        if plain == 8 || inner.get(at) != Some(&b'\\') {
+        if inner.get(at) != Some(&b'\\') {
             continue;
         }
         let kind = inner.get(at + 1).ok_or(Unreadable)?;

@@ -5,6 +5,7 @@ pub mod classify;
 pub mod eval;
 pub mod explain;
 pub mod measure;
+pub mod pages;
 pub mod pull;
 pub mod review;
 pub mod serve;

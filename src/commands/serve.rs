@@ -46,7 +46,9 @@ pub fn run(settings: &Settings) -> Result<(), Failure> {
     proxy.add_listener(ListenerConfig::tcp(config.proxy.listen.to_string()).l4_buffer(buffers));
     server.add_service(proxy);
     if let Some(at) = config.admin {
-        let mut admin = Service::new("admin".into(), Admin::new(brain.clone()));
+        let admin = Admin::new(brain.clone());
+        server.add_service(background_service("live", admin.ticking()));
+        let mut admin = Service::new("admin".into(), admin);
         admin.threads = Some(1);
         admin.add_tcp(&at.to_string());
         server.add_service(admin);
@@ -74,6 +76,9 @@ impl BackgroundService for Drained {
         }
         if let Some(decisions) = &self.0.decisions {
             decisions.settle(Duration::from_millis(500));
+        }
+        if let Some(traces) = &self.0.traces {
+            traces.settle(Duration::from_millis(500));
         }
         std::process::exit(0);
     }
@@ -120,8 +125,8 @@ fn pingora_conf(config: &Config) -> ServerConf {
 fn announce(config: &Config) {
     let listen = config.proxy.listen;
     let upstream = &config.upstreams[0];
-    tracing::info!("listening on http://{listen}, forwarding to {}", upstream.url());
+    tracing::info!("listening on http://{listen}, forwarding to {}", upstream.urls());
     if let Some(admin) = config.admin {
-        tracing::info!("metrics, health and explain on http://{admin}");
+        tracing::info!("console, metrics and explain on http://{admin}");
     }
 }

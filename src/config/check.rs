@@ -6,13 +6,16 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::env::SaidBy;
-use super::raw::{Key, RawCategory, RawConfig, RawExperiment, RawUpstream};
+use super::raw::{Key, RawCategory, RawConfig, RawExperiment, RawTrace, RawUpstream};
 use super::{
-    CategoryPolicy, Classifier, Config, Decisions, Experiment, Light, Limits, Log, Mode, Proxy, Route,
-    Upstream,
+    CategoryPolicy, Classifier, Config, Decisions, Experiment, Light, Limits, Log, Manage, Mode, Proxy,
+    Route, Trace, Upstream,
 };
 use crate::category::Category;
 use crate::problem::{Problem, nearest};
+
+/// A pool may have no more servers: those that an ask has tried are bits of one word.
+const MOST_SERVERS: usize = 64;
 
 /// Collects problems while it turns raw values into checked ones; a wrong value is noted and its default
 /// stands in, so that one run names every fault.
@@ -86,11 +89,13 @@ impl<'a> Checker<'a> {
             keep: self.plain("log.decisions_keep", &raw.log.decisions_keep, 4, 0..=100),
         };
         let log = Log {
+            text: decisions.text,
             level: self.read("log.level", &raw.log.level, "info", filter),
             json: self.read("log.format", &raw.log.format, "text", format) == "json",
             decisions: Some(decisions).filter(|d| !d.file.as_os_str().is_empty()),
         };
         let mut experiment = self.experiment(raw.experiment);
+        let trace = self.trace(raw.trace);
         // No fault: the older system's variable must switch the classifier off under any config.
         if classifier.mode != Mode::On && experiment.take().is_some() {
             warnings.push("experiment.enabled needs classifier.mode = \"on\"; asks are not split".to_owned());
@@ -107,6 +112,7 @@ impl<'a> Checker<'a> {
                 limits,
                 log,
                 experiment,
+                trace,
                 warnings,
             })
         } else {
@@ -125,11 +131,49 @@ impl<'a> Checker<'a> {
 
     fn upstream(&mut self, name: String, raw: RawUpstream) -> Upstream {
         let key = |k: &str| format!("upstream.{name}.{k}");
-        let authority = self.read(&key("url"), &raw.url, "http://127.0.0.1:11434", url);
+        let servers = self.servers(&name, &raw);
         let connect_timeout = self.span(&key("connect_timeout"), &raw.connect_timeout, "2s", "10ms", "1m");
         let read_timeout = self.span(&key("read_timeout"), &raw.read_timeout, "10m", "1s", "24h");
         let poll = self.span(&key("poll"), &raw.poll, "10s", "100ms", "1h");
-        Upstream { name, authority, connect_timeout, read_timeout, poll }
+        let manage = self.read(&key("manage"), &raw.manage, "first", manage);
+        let spill = self.plain(&key("spill"), &raw.spill, 4, 1..=10_000);
+        let cool_off = self.span(&key("cool_off"), &raw.cool_off, "5s", "0s", "10m");
+        let sticky = self.span(&key("sticky"), &raw.sticky, "5m", "0s", "24h");
+        Upstream { name, servers, connect_timeout, read_timeout, poll, manage, spill, cool_off, sticky }
+    }
+
+    /// `url` or `urls`; of both, the one that a variable or a flag set.
+    fn servers(&mut self, name: &str, raw: &RawUpstream) -> Vec<String> {
+        let (one, many) = (format!("upstream.{name}.url"), format!("upstream.{name}.urls"));
+        let given = raw.urls.as_ref().filter(|urls| !urls.get_ref().is_empty());
+        let (Some(urls), url_was_said) = (given, self.said.get(&one)) else {
+            return vec![self.read(&one, &raw.url, "http://127.0.0.1:11434", url)];
+        };
+        let start = urls.span().start;
+        if raw.url.is_some() {
+            match (url_was_said, self.said.get(&many)) {
+                (Some(who), many) if many.is_none() || who.starts_with("--") => {
+                    return vec![self.read(&one, &raw.url, "http://127.0.0.1:11434", url)];
+                }
+                (None, Some(_)) => {}
+                _ => self.note(&many, start, "there is a url, too; allowed: one of both".to_owned()),
+            }
+        }
+        let mut servers = Vec::new();
+        for text in urls.get_ref() {
+            match url(text) {
+                Ok(server) if servers.contains(&server) => {
+                    self.note(&many, start, format!("\"{text}\" stands there twice"));
+                }
+                Ok(server) => servers.push(server),
+                Err(message) => self.note(&many, start, message),
+            }
+        }
+        if urls.get_ref().len() > MOST_SERVERS {
+            let message = format!("{} servers; allowed: at most {MOST_SERVERS}", urls.get_ref().len());
+            self.note(&many, start, message);
+        }
+        servers
     }
 
     fn categories(
@@ -156,17 +200,27 @@ impl<'a> Checker<'a> {
     }
 
     fn experiment(&mut self, raw: RawExperiment) -> Option<Experiment> {
-        const KEY: &str = "experiment.classifier_share";
-        let classifier_share = match raw.classifier_share {
-            Some(share) if !(0.0..=1.0).contains(share.get_ref()) => {
-                let message = format!("{} is out of range; allowed: 0 to 1", share.get_ref());
-                self.note(KEY, share.span().start, message);
-                return None;
-            }
-            share => self.take(share, 0.5),
-        };
+        let classifier_share = self.share("experiment.classifier_share", raw.classifier_share, 0.5)?;
         let shadow = self.take(raw.shadow, false);
         self.take(raw.enabled, false).then_some(Experiment { classifier_share, shadow })
+    }
+
+    fn trace(&mut self, raw: RawTrace) -> Option<Trace> {
+        let endpoint = self.read("trace.endpoint", &raw.endpoint, "", collector);
+        let sample = self.share("trace.sample", raw.sample, 1.0)?;
+        (!endpoint.is_empty()).then_some(Trace { endpoint, sample })
+    }
+
+    /// A number from 0 to 1.
+    fn share(&mut self, key: &str, raw: Key<f64>, default: f64) -> Option<f64> {
+        match raw {
+            Some(share) if !(0.0..=1.0).contains(share.get_ref()) => {
+                let message = format!("{} is out of range; allowed: 0 to 1", share.get_ref());
+                self.note(key, share.span().start, message);
+                None
+            }
+            share => Some(self.take(share, default)),
+        }
     }
 
     fn preload(&mut self, raw: Key<Vec<String>>) -> bool {
@@ -273,6 +327,7 @@ fallback! {
     Duration => Duration::ZERO,
     u64 => 0,
     usize => 0,
+    Manage => Manage::First,
     Mode => Mode::Off,
     Route => Route::Upstream,
     String => String::new(),
@@ -331,6 +386,23 @@ fn url(text: &str) -> Result<String, String> {
     Ok(format!("{}:{port}", authority.host()))
 }
 
+/// Nothing, or a collector's address; without a path it is OTLP's own.
+fn collector(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Ok(String::new());
+    }
+    let bad = || format!("\"{text}\" is no collector's address; write it like \"http://127.0.0.1:4318\"");
+    let uri: http::Uri = text.parse().map_err(|_| bad())?;
+    match (uri.scheme_str(), uri.authority(), uri.path()) {
+        (Some("https"), ..) => {
+            Err(format!("\"{text}\": https is not supported; use http, or a collector beside"))
+        }
+        (Some("http"), Some(_), "" | "/") => Ok(format!("{}/v1/traces", text.trim_end_matches('/'))),
+        (Some("http"), Some(_), _) => Ok(text.to_owned()),
+        _ => Err(bad()),
+    }
+}
+
 fn one_of(name: &str, allowed: &[&str]) -> Result<usize, String> {
     allowed.iter().position(|a| *a == name).ok_or_else(|| unknown(name, allowed))
 }
@@ -343,6 +415,10 @@ fn unknown(name: &str, allowed: &[&str]) -> String {
 
 fn route(text: &str) -> Result<Route, String> {
     Ok([Route::Local, Route::Upstream][one_of(text, &["local", "upstream"])?])
+}
+
+fn manage(text: &str) -> Result<Manage, String> {
+    Ok([Manage::First, Manage::All][one_of(text, &["first", "all"])?])
 }
 
 fn mode(text: &str) -> Result<Mode, String> {

@@ -20,6 +20,7 @@ pub(super) struct RawConfig {
     pub(super) limits: RawLimits,
     pub(super) log: RawLog,
     pub(super) experiment: RawExperiment,
+    pub(super) trace: RawTrace,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -46,9 +47,14 @@ pub(super) struct RawAdmin {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawUpstream {
     pub(super) url: Key<String>,
+    pub(super) urls: Key<Vec<String>>,
     pub(super) connect_timeout: Key<String>,
     pub(super) read_timeout: Key<String>,
     pub(super) poll: Key<String>,
+    pub(super) manage: Key<String>,
+    pub(super) spill: Key<usize>,
+    pub(super) cool_off: Key<String>,
+    pub(super) sticky: Key<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -115,6 +121,13 @@ pub(super) struct RawExperiment {
     pub(super) shadow: Key<bool>,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawTrace {
+    pub(super) endpoint: Key<String>,
+    pub(super) sample: Key<f64>,
+}
+
 /// The sections whose tables have a name of the user's choice: `[upstream.NAME]`, `[categories.NAME]`.
 pub(super) const NAMED_SECTIONS: [&str; 2] = ["upstream", "categories"];
 
@@ -125,7 +138,10 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
         &["listen", "threads", "rules", "multi_turn", "allow_system", "bypass_models", "list_auto", "grace"],
     ),
     ("admin", &["enabled", "listen"]),
-    ("upstream", &["url", "connect_timeout", "read_timeout", "poll"]),
+    (
+        "upstream",
+        &["url", "urls", "connect_timeout", "read_timeout", "poll", "manage", "spill", "cool_off", "sticky"],
+    ),
     ("categories", &["route", "upstream", "model"]),
     ("classifier", &["mode", "model", "timeout", "queue", "cooldown"]),
     (
@@ -148,6 +164,7 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("limits", &["max_body", "max_inspect", "inflight", "body_timeout", "max_headers"]),
     ("log", &["level", "format", "decisions", "decisions_text", "decisions_max_size", "decisions_keep"]),
     ("experiment", &["enabled", "classifier_share", "shadow"]),
+    ("trace", &["endpoint", "sample"]),
 ];
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use crate::category::Category;
 use crate::config::Route;
 use crate::decide::{By, Decision, Forward, To, is_auto};
 use crate::dialect::{self, Dialect, Reply, Written};
-use crate::upstream::{Upstream, same_model};
+use crate::upstream::same_model;
 
 /// Paths whose success changes the upstream's list of models.
 const CHANGES_MODELS: [&str; 4] = ["/api/pull", "/api/create", "/api/copy", "/api/delete"];
@@ -46,17 +46,22 @@ impl Proxy {
                 passage.listing = Listing::of(&request.method, path);
             }
             passage.changes_models = CHANGES_MODELS.contains(&path);
-            return Ok(false);
+            return if self.chooses(passage) {
+                self.receive_other(session, passage).await
+            } else {
+                Ok(false)
+            };
         };
         passage.dialect = Some(dialect);
         passage.is_ask = true;
         passage.request_id = request_id(&request.headers);
+        passage.trace = self.begin_trace(&request.headers, dialect, passage.start);
         passage.verdict = Some(Label::undecided(Route::Upstream));
         let bypassed = request.headers.get(reply::BYPASS).is_some_and(|v| v == "1" || v == "true");
         let limits = &self.brain.config.limits;
         session.set_read_timeout(Some(limits.body_timeout));
         if bypassed {
-            return Ok(false);
+            return if self.chooses(passage) { self.peek(session, passage).await } else { Ok(false) };
         }
         let clock = Instant::now();
         let room = Room { max_body: limits.max_body, max_inspect: limits.max_inspect, budget: &self.budget };
@@ -72,6 +77,7 @@ impl Proxy {
             Body::Partly(prefix) => {
                 passage.body = Held::Prefix(prefix);
                 self.forward_unread(passage);
+                self.place_unread(passage);
                 Ok(false)
             }
             Body::Whole(bytes, share) => {
@@ -106,10 +112,12 @@ impl Proxy {
             Ok(ask) => ask,
             Err(_) => {
                 self.forward_unread(passage);
+                self.place_unread(passage);
                 return Ok(false);
             }
         };
         if self.brain.config.proxy.bypass_models.iter().any(|m| same_model(m, &ask.model)) {
+            passage.errand = self.errand(passage.upstream, &ask, None);
             return Ok(false);
         }
         let mut guards = Guards::default();
@@ -121,6 +129,9 @@ impl Proxy {
         let (mut label, next) = self
             .brain
             .decide(&ask, around, |sight, decision| {
+                if let Some(trace) = &mut passage.trace {
+                    trace.decided(sight, decision);
+                }
                 (Label::of(decision, sight), next(&self.brain, passage.start, sight, decision))
             })
             .await;
@@ -163,7 +174,7 @@ impl Proxy {
                         Some(_) => (404, "the upstream has none"),
                         None => (502, "the upstream does not say which it has"),
                     };
-                    self.brain.upstreams.iter().for_each(Upstream::look_again);
+                    self.brain.upstreams.iter().for_each(|pool| pool.look_again());
                     let message =
                         format!("model '{}' not found: its category names no model, and {why}", ask.model);
                     reply::send_error(session, passage, status, &message).await?;
@@ -172,6 +183,7 @@ impl Proxy {
             },
             model => model,
         };
+        passage.errand = self.errand(passage.upstream, ask, model.as_deref());
         if let (Some(model), Some(span)) = (model, &ask.model_span) {
             passage.decoded = session.get_header(header::CONTENT_ENCODING).is_some();
             passage.body = Held::Whole(ask::with_model(body, span, &model).into());

@@ -12,6 +12,7 @@ use aho_corasick::nfa::contiguous;
 use aho_corasick::{Anchored, BuildError, MatchKind};
 
 use super::gate::Gate;
+use crate::lane;
 use crate::text::fold;
 
 /// Folded text above 64 KiB is looked at in its first 48 KiB and its last 16 KiB only.
@@ -221,6 +222,9 @@ impl Stem {
 /// has enough.
 /// Over bytes, since most of a message is ASCII and Russian letters, and all of it is looked at.
 fn for_each_start(text: &str, mut start: impl FnMut(usize) -> ControlFlow<()>) -> ControlFlow<()> {
+    if text.is_ascii() {
+        return for_each_ascii_start(text.as_bytes(), start);
+    }
     let bytes = text.as_bytes();
     let (mut at, mut in_word) = (0, false);
     while let Some(byte) = bytes.get(at) {
@@ -249,6 +253,22 @@ fn for_each_start(text: &str, mut start: impl FnMut(usize) -> ControlFlow<()>) -
             start(at)?;
         }
         (at, in_word) = (at + length, letter);
+    }
+    ControlFlow::Continue(())
+}
+
+/// The same of ASCII, by lanes.
+fn for_each_ascii_start(bytes: &[u8], mut start: impl FnMut(usize) -> ControlFlow<()>) -> ControlFlow<()> {
+    let mut in_word = 0;
+    for (base, lane) in (0..).step_by(lane::WIDTH).zip(lane::all(bytes, b' ')) {
+        let letters = lane::bits(lane::between(lane, b'a', b'z') | lane::between(lane, b'0', b'9'));
+        let blanks = lane::bits(lane::equal(lane, b' '));
+        let mut starts = lane::ALL & !blanks & !(letters & (letters << 1 | in_word));
+        in_word = letters >> (lane::WIDTH - 1);
+        while starts != 0 {
+            start(base + starts.trailing_zeros() as usize)?;
+            starts &= starts - 1;
+        }
     }
     ControlFlow::Continue(())
 }

@@ -11,8 +11,6 @@ use aho_corasick::nfa::contiguous;
 use aho_corasick::{Anchored, BuildError, MatchKind};
 use memchr::memmem::Finder;
 
-use crate::swar;
-
 /// Some literals; each has its place in the list that they were made of.
 #[derive(Debug)]
 pub(super) struct Literals {
@@ -78,10 +76,10 @@ impl Long {
             .prefilter(false)
             .build(places.iter().map(|at| texts[*at].as_bytes()))?;
         let mut long =
-            Self { begins: vec![false; 1 << bits].into(), shift: u32::BITS - bits, automaton, places };
+            Self { begins: vec![false; 1 << bits].into(), shift: u64::BITS - bits, automaton, places };
         for at in &long.places {
             if let Some([a, b, c]) = texts[*at].as_bytes().first_chunk() {
-                long.begins[hash(u32::from_le_bytes([*a, *b, *c, 0]), long.shift)] = true;
+                long.begins[hash(u64::from_le_bytes([*a, *b, *c, 0, 0, 0, 0, 0]), long.shift)] = true;
             }
         }
         Ok(long)
@@ -89,13 +87,15 @@ impl Long {
 
     fn scan(&self, text: &[u8], hit: &mut dyn FnMut(usize)) {
         let mut at = 0;
-        // Six beginnings of three bytes stand in a word of eight.
-        while let Some(mut word) = swar::word(&text[at..]) {
-            for begin in at..at + 6 {
-                if self.begins[hash(word as u32, self.shift)] {
-                    self.follow_from(&text[begin..], hit);
+        // Six beginnings of three bytes stand in a word of eight; mostly none of them is one.
+        while let Some(eight) = text[at..].first_chunk() {
+            let word = u64::from_le_bytes(*eight);
+            if (0..6).fold(false, |any, i| any | self.begins[hash(word >> (8 * i), self.shift)]) {
+                for i in 0..6 {
+                    if self.begins[hash(word >> (8 * i), self.shift)] {
+                        self.follow_from(&text[at + i..], hit);
+                    }
                 }
-                word >>= 8;
             }
             at += 6;
         }
@@ -121,9 +121,9 @@ impl Long {
     }
 }
 
-/// Fibonacci hashing of the lowest three bytes: the high bits of a product with 2^32 / φ.
-fn hash(bytes: u32, shift: u32) -> usize {
-    ((bytes << 8).wrapping_mul(0x9e37_79b1) >> shift) as usize
+/// Fibonacci hashing of the lowest three bytes: the high bits of a product with 2^64 / φ.
+fn hash(bytes: u64, shift: u32) -> usize {
+    ((bytes << 40).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> shift) as usize
 }
 
 #[cfg(test)]

@@ -71,7 +71,8 @@ impl Options {
         self
     }
 
-    fn bare() -> Self {
+    /// Without an upstream yet.
+    pub(crate) fn bare() -> Self {
         let rules =
             vec![("rules.toml".into(), RULES.into()), ("answers/answers.toml".into(), ANSWERS.into())];
         let environment = Vec::new();
