@@ -90,6 +90,8 @@ enum Command {
     Review(commands::review::Review),
     /// Time test requests against a running proxy, or read a log's classifier lines
     Measure(commands::measure::Measure),
+    /// Fetch a model from the Hugging Face hub, for light.model or classifier.model
+    Pull(commands::pull::Pull),
     /// Print the completions for a shell: bash, zsh, fish, elvish, powershell
     #[command(hide = true)]
     Completions(commands::pages::Completions),
@@ -117,6 +119,7 @@ impl Cli {
             Command::ClassifierWorker => commands::classifier_worker::run(),
             Command::Review(review) => review.run(settings),
             Command::Measure(measure) => measure.run(),
+            Command::Pull(pull) => pull.run(settings),
             Command::Completions(completions) => completions.run(Self::command()),
             Command::Man(man) => man.run(Self::command()),
             #[cfg(feature = "mlx")]

@@ -16,7 +16,8 @@
 //!
 //! Before any of it: [`auth`] (who gets in), [`tls`] (what is shown and trusted).
 //! Beside it: [`light`], a small language model for what is light.
-//! Around it: [`config`] (typed → checked), [`upstream`] (what is known of the servers), [`admin`] (the
+//! Around it: [`config`] (typed → checked), [`upstream`] (what is known of the servers), [`hub`] (where
+//! models come from), [`admin`] (the
 //! operator's address), [`explain`] (a decision laid open), [`commands`] and [`cli`] (the binary).
 
 pub mod admin;
@@ -34,6 +35,7 @@ pub mod dialect;
 pub mod experiment;
 pub mod explain;
 mod fnv;
+pub mod hub;
 pub mod intent;
 mod lane;
 pub mod light;

@@ -102,6 +102,19 @@ impl Ready {
     }
 }
 
+impl LightState {
+    fn of(state: &State) -> Self {
+        let (state, detail) = match state {
+            State::Off => ("off", String::new()),
+            State::Resting => ("resting", String::new()),
+            State::Loading => ("loading", String::new()),
+            State::Ready(about) => ("ready", about.to_string()),
+            State::Down(why) => ("down", why.clone()),
+        };
+        Self { state, detail }
+    }
+}
+
 impl ServerState {
     /// Of each server of an upstream.
     pub(super) fn all(pool: &Pool) -> Vec<Self> {
@@ -118,19 +131,6 @@ impl ServerState {
             }
         });
         servers.collect()
-    }
-}
-
-impl LightState {
-    fn of(state: &State) -> Self {
-        let (state, detail) = match state {
-            State::Off => ("off", String::new()),
-            State::Resting => ("resting", String::new()),
-            State::Loading => ("loading", String::new()),
-            State::Ready(about) => ("ready", about.to_string()),
-            State::Down(why) => ("down", why.clone()),
-        };
-        Self { state, detail }
     }
 }
 

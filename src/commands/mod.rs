@@ -10,6 +10,7 @@ pub mod key;
 pub mod light;
 pub mod measure;
 pub mod pages;
+pub mod pull;
 pub mod review;
 pub mod serve;
 #[cfg(feature = "mlx")]

@@ -13,6 +13,8 @@ use std::time::Duration;
 pub use self::secret::Secret;
 pub use self::tasks::{Background, Clarifying, Complexity, Safety, Tasks};
 
+use serde::{Deserialize, Serialize};
+
 use crate::category::Category;
 use crate::problem::Problem;
 use crate::tls::Trust;
@@ -224,7 +226,7 @@ pub struct Classifier {
 }
 
 /// `[light]`: the guards of everything that MLX runs.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Light {
     /// Refuse what is above the limits below.
     pub only_light: bool,

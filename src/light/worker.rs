@@ -141,7 +141,9 @@ impl Worker {
     }
 
     fn ensure_loaded(&mut self) {
-        if self.model.is_some() {
+        if let Some(model) = &self.model {
+            // Two may have woken it at once, and the second one's "loading" stands.
+            self.tell(State::Ready(model.about()));
             return;
         }
         if self.path.as_os_str().is_empty() {

@@ -87,7 +87,7 @@ impl Proxy {
         let most = limits.max_inspect.min(limits.max_body);
         let room = Room { max_body: most, max_inspect: most, budget: &self.budget };
         let clock = Instant::now();
-        let read = body::read(session, room).await;
+        let read = body::read_within(limits.body_deadline, session, room).await;
         passage.body_wait = clock.elapsed();
         let (bytes, _share) = match read? {
             Body::Whole(bytes, share) => (bytes, share),

@@ -7,7 +7,6 @@ use crossbeam_channel::bounded;
 use super::words::{Order, Packed, Said, Task};
 use super::{LONGEST, say};
 use crate::brain;
-use crate::config::Light;
 
 /// Serves the parent until it closes its side, then ends the process.
 ///
@@ -29,14 +28,8 @@ pub fn run() -> std::io::Result<()> {
         }
         std::process::exit(0);
     })?;
-    let light = Light {
-        only_light: order.only_light,
-        max_bytes: order.max_bytes,
-        preload: true,
-        cache_limit: order.cache_limit,
-    };
     let mut out = stdout().lock();
-    let mut classifier = match brain::load_classifier(&order.model, &light) {
+    let mut classifier = match brain::load_classifier(&order.model, &order.light) {
         Ok(classifier) => classifier,
         Err(reason) => return say(&mut out, &Said::Failed { reason }),
     };

@@ -4,15 +4,14 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::Light;
 use crate::intent::{Verdict, Wish};
 
 /// The parent's first line: what to load.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Order {
     pub(super) model: PathBuf,
-    pub(super) only_light: bool,
-    pub(super) max_bytes: u64,
-    pub(super) cache_limit: u64,
+    pub(super) light: Light,
 }
 
 /// Each line after it: one text.

@@ -4,7 +4,7 @@
 
 use mlx_rs::Array;
 use mlx_rs::error::Exception;
-use mlx_rs::ops::{add, addmm, dequantize, matmul, multiply, quantized_matmul, sigmoid, tanh};
+use mlx_rs::ops::{add, addmm, dequantize, matmul, multiply, power, quantized_matmul, sigmoid, tanh};
 
 /// A matrix of outputs × inputs.
 pub enum Matrix {
@@ -91,7 +91,8 @@ pub fn gelu(x: &Array) -> Result<Array, Exception> {
     // √(2/π)
     const ROOT: f32 = 0.797_884_6;
     let number = |n: f32| Array::from_f32(n).as_dtype(x.dtype());
-    let cube = multiply(multiply(x, x)?, x)?;
+    // In one step: in half precision two products round twice.
+    let cube = power(x, number(3.0)?)?;
     let inner = multiply(add(x, multiply(cube, number(0.044_715)?)?)?, number(ROOT)?)?;
     multiply(multiply(x, number(0.5)?)?, add(tanh(inner)?, number(1.0)?)?)
 }

@@ -178,6 +178,14 @@ impl Model {
         Ok(numbers)
     }
 
+    /// The tokens that a prompt is read as.
+    ///
+    /// # Errors
+    /// If the template fails or they do not fit.
+    pub fn tokens(&self, prompt: &Prompt) -> Result<Vec<u32>, Refusal> {
+        self.prompt(prompt).map(|(_, tokens)| tokens)
+    }
+
     /// Logits of every token of a sequence, for comparison with other implementations.
     ///
     /// # Errors

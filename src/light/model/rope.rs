@@ -10,8 +10,10 @@ use serde::Deserialize;
 /// `rope_scaling` or `rope_parameters` as typed.
 #[derive(Debug, Clone, Deserialize)]
 pub struct RawScaling {
-    #[serde(alias = "type")]
     rope_type: Option<String>,
+    /// The older word for it; many files have both.
+    #[serde(rename = "type")]
+    kind: Option<String>,
     rope_theta: Option<f32>,
     factor: Option<f32>,
     low_freq_factor: Option<f32>,
@@ -62,7 +64,7 @@ impl Rope {
             Some(factor) if factor > 0.0 => Ok(factor),
             other => Err(format!("the rope's factor is {other:?}, expected above 0")),
         };
-        match scaling.rope_type.as_deref().unwrap_or("default") {
+        match scaling.kind.as_deref().or(scaling.rope_type.as_deref()).unwrap_or("default") {
             "default" => Ok(plain),
             "linear" => Ok(Self { scale: 1.0 / factor()?, ..plain }),
             "llama3" => {

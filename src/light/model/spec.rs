@@ -108,8 +108,9 @@ struct Raw {
     attention_bias: bool,
     #[serde(default)]
     mlp_bias: bool,
-    #[serde(alias = "hidden_activation")]
     hidden_act: Option<String>,
+    /// Gemma's word for it, which stands over the other.
+    hidden_activation: Option<String>,
     rope_theta: Option<f32>,
     rope_local_base_freq: Option<f32>,
     rope_scaling: Option<RawScaling>,
@@ -118,8 +119,9 @@ struct Raw {
     rope_traditional: bool,
     partial_rotary_factor: Option<f32>,
     sliding_window: Option<i32>,
-    #[serde(default, alias = "_sliding_window_pattern")]
     sliding_window_pattern: Option<usize>,
+    #[serde(rename = "_sliding_window_pattern")]
+    inner_sliding_window_pattern: Option<usize>,
     layer_types: Option<Vec<String>>,
     use_sliding_window: Option<bool>,
     query_pre_attn_scalar: Option<f32>,
@@ -202,7 +204,7 @@ impl Raw {
             return Err(format!("rms_norm_eps is {}, expected above 0 and below 1", self.rms_norm_eps));
         }
         let wanted = if kind.starts_with("gemma") { "gelu_pytorch_tanh" } else { "silu" };
-        match self.hidden_act.as_deref() {
+        match self.hidden_activation.as_deref().or(self.hidden_act.as_deref()) {
             None => {}
             Some(act) if act == wanted => {}
             Some(act) => return Err(format!("hidden_act is {act:?}, expected {wanted:?}")),
@@ -299,7 +301,7 @@ impl Raw {
             None => rope(None, Some(self.rope_local_base_freq.unwrap_or(10_000.0)))?,
         };
         let window = self.sliding_window.filter(|window| *window > 0).unwrap_or(512);
-        let pattern = self.sliding_window_pattern.unwrap_or(6).max(1);
+        let pattern = self.sliding_window_pattern.or(self.inner_sliding_window_pattern).unwrap_or(6).max(1);
         let is_full = |layer: usize| match self.layer_types.as_ref().and_then(|types| types.get(layer)) {
             Some(kind) => kind == "full_attention",
             None => (layer + 1).is_multiple_of(pattern),

@@ -35,6 +35,35 @@ impl Model {
         Ok(Written { text: pen.text, prompt_tokens: tokens.len(), tokens: made, finish })
     }
 
+    /// The likeliest token after these: what a first token costs.
+    ///
+    /// # Errors
+    /// What MLX says.
+    pub fn first(&mut self, tokens: &[u32]) -> Result<u32, Refusal> {
+        let logits = self.read(tokens, &|| true)?;
+        let first = self.next(&logits, &Limits::default(), &mut Rng::with_seed(0))?;
+        self.token(&first)
+    }
+
+    /// The likeliest tokens after these, ends of texts not looked at, for comparison with other implementations.
+    ///
+    /// # Errors
+    /// What MLX says.
+    pub fn greedy(&mut self, tokens: &[u32], steps: usize) -> Result<Vec<u32>, Refusal> {
+        let (limits, mut chance) = (Limits::default(), Rng::with_seed(0));
+        let logits = self.read(tokens, &|| true)?;
+        let mut next = self.next(&logits, &limits, &mut chance)?;
+        let mut made = Vec::with_capacity(steps);
+        for _ in 0..steps {
+            let ahead = self.follow(&next, &limits, &mut chance)?;
+            let token = self.token(&next)?;
+            self.read.push(token);
+            made.push(token);
+            next = ahead;
+        }
+        Ok(made)
+    }
+
     fn go_on(
         &mut self,
         tokens: &[u32],
