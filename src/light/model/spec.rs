@@ -304,7 +304,7 @@ impl Raw {
         let pattern = self.sliding_window_pattern.or(self.inner_sliding_window_pattern).unwrap_or(6).max(1);
         let is_full = |layer: usize| match self.layer_types.as_ref().and_then(|types| types.get(layer)) {
             Some(kind) => kind == "full_attention",
-            None => (layer + 1) % pattern == 0,
+            None => (layer + 1).is_multiple_of(pattern),
         };
         let block = |layer| match is_full(layer) {
             true => BlockSpec { rope: full.clone(), window: None },
