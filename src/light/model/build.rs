@@ -72,6 +72,20 @@ fn wanted(spec: &Spec, tied: bool) -> BTreeMap<String, Want> {
     all
 }
 
+/// Numbers in a model, quantised ones counted one by one: those that its config asks for, since packed ones do not tell
+/// whether they are few and precise or many and coarse.
+pub fn parameters(spec: &Spec, weights: &Weights) -> u64 {
+    let count = |want: &Want| match *want {
+        Want::Matrix(outputs, inputs) => u64::from(outputs.unsigned_abs()) * u64::from(inputs.unsigned_abs()),
+        Want::Vector(length) => u64::from(length.unsigned_abs()),
+    };
+    wanted(spec, is_tied(spec, weights)).values().map(count).sum()
+}
+
+fn is_tied(spec: &Spec, weights: &Weights) -> bool {
+    spec.tied.unwrap_or(!weights.tensors.contains_key("lm_head.weight"))
+}
+
 /// How the matrices are packed; or the first tensor that is missing, unknown or misshapen.
 fn check(spec: &Spec, weights: &Weights, tied: bool) -> Result<Packings, String> {
     let wanted = wanted(spec, tied);
@@ -167,7 +181,7 @@ fn packed(
 
 /// A decoder of the files, its weights read. Call with MLX's stream set.
 pub fn decoder(spec: Spec, weights: &Weights, context: usize) -> Result<Decoder, ModelError> {
-    let tied = spec.tied.unwrap_or(!weights.tensors.contains_key("lm_head.weight"));
+    let tied = is_tied(&spec, weights);
     let complain = |what| ModelError::malformed(weights.place(), what);
     let packings = check(&spec, weights, tied).map_err(complain)?;
     let mut found = HashMap::new();

@@ -61,38 +61,6 @@ impl Weights {
     pub fn place(&self) -> &Path {
         self.files.first().map_or(Path::new("model.safetensors"), PathBuf::as_path)
     }
-
-    /// Numbers in all tensors, quantised ones counted one by one and their scales not at all.
-    pub fn parameters(&self) -> u64 {
-        let count = |(name, held): (&String, &Held)| {
-            let Some(stem) = name.strip_suffix(".weight") else {
-                let scales = name.ends_with(".scales") || name.ends_with(".biases");
-                return if scales { 0 } else { product(&held.shape) };
-            };
-            let scales = self.tensors.get(&format!("{stem}.scales"));
-            match scales {
-                // As many groups as scales; their length is one of three, and bits must come out whole.
-                Some(scales) => packing(&held.shape, &scales.shape)
-                    .map_or_else(|| product(&held.shape), |(group, _)| product(&scales.shape) * group as u64),
-                None => product(&held.shape),
-            }
-        };
-        self.tensors.iter().map(count).sum()
-    }
-}
-
-fn product(shape: &[usize]) -> u64 {
-    shape.iter().map(|n| *n as u64).product()
-}
-
-/// Group size and bits that a packed matrix and its scales may have. Where several fit the likeliest is taken.
-fn packing(packed: &[usize], scales: &[usize]) -> Option<(i32, i32)> {
-    let (words, groups) = (*packed.last()?, *scales.last()?);
-    [64, 32, 128].into_iter().find_map(|group| {
-        let bits = (words * 32).checked_div(groups * group)?;
-        let whole = bits * groups * group == words * 32;
-        (whole && [4, 8].contains(&bits)).then_some((group as i32, bits as i32))
-    })
 }
 
 fn files(dir: &Path) -> Result<Vec<PathBuf>, ModelError> {
@@ -119,24 +87,6 @@ fn files(dir: &Path) -> Result<Vec<PathBuf>, ModelError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn packed_numbers_are_counted_one_by_one() {
-        let held = |dtype, shape: &[usize]| Held { dtype, shape: shape.to_vec() };
-        let tensors = [
-            ("a.weight", held(Dtype::U32, &[10, 8])),
-            ("a.scales", held(Dtype::F16, &[10, 1])),
-            ("a.biases", held(Dtype::F16, &[10, 1])),
-            ("norm.weight", held(Dtype::F16, &[64])),
-            ("a.bias", held(Dtype::F16, &[10])),
-        ];
-        let tensors = tensors.map(|(name, held)| (name.to_owned(), held)).into();
-        let weights = Weights { files: Vec::new(), tensors, bytes: 0 };
-        assert_eq!(weights.parameters(), 640 + 64 + 10);
-        assert_eq!(packing(&[10, 16], &[10, 1]), Some((64, 8)));
-        assert_eq!(packing(&[10, 12], &[10, 3]), Some((32, 4)));
-        assert_eq!(packing(&[10, 5], &[10, 3]), None);
-    }
 
     #[test]
     fn an_index_may_not_point_elsewhere() {

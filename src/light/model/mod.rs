@@ -73,7 +73,7 @@ impl Model {
     pub fn load(dir: &Path, bounds: &Bounds) -> Result<Self, ModelError> {
         let spec = Spec::read(dir)?;
         let weights = Weights::look(dir)?;
-        let parameters = weights.parameters();
+        let parameters = build::parameters(&spec, &weights);
         let over = |what: &str, has: u64, most: u64| {
             ModelError::malformed(dir, format!("{has} {what}, above the limit of {most} (light.only_light)"))
         };
