@@ -128,21 +128,17 @@ impl Proxy {
     /// Embeddings by our own encoder, if that is the model asked for. Else the bytes that were read are in Pingora's
     /// own buffer, from which it sends them as they came.
     async fn embed(&self, session: &mut Session, passage: &mut Passage, ours: Ours) -> Result<bool> {
-        let kept = if self.chooses(passage) {
-            // A pool of servers reads it anyway, for the model.
-            if self.peek(session, passage).await? {
-                return Ok(true);
-            }
-            match &passage.body {
-                Held::Whole(whole) => whole.clone(),
-                Held::Nothing | Held::Prefix(_) => return Ok(false),
-            }
-        } else {
-            match until_other(session).await? {
-                Some(whole) => whole,
-                None => return Ok(false),
-            }
+        // A pool of servers reads it anyway, for the model.
+        if self.chooses(passage) && self.peek(session, passage).await? {
+            return Ok(true);
+        }
+        let kept = match &passage.body {
+            // Read already: for the pool, or to see whether the key may use its model.
+            Held::Whole(whole) => Some(whole.clone()),
+            Held::Nothing | Held::Prefix(_) if self.chooses(passage) => None,
+            Held::Nothing | Held::Prefix(_) => until_other(session).await?,
         };
+        let Some(kept) = kept else { return Ok(false) };
         let Some(wanted) =
             serde_json::from_slice::<Wanted>(&kept).ok().filter(|wanted| wanted.model == EMBED_MODEL)
         else {
