@@ -53,6 +53,22 @@ debian_unpack() {
   ) 2>/dev/null
 }
 
+# tool NAME PACKAGE …: prints the path of the system's own, or of one from Debian packages in .cache/bench.
+tool() {
+  local name=$1 dir=$cache/bench/$1 found libraries
+  shift
+  found=$(PATH=$PATH:/usr/sbin:/opt/homebrew/bin:/usr/local/sbin command -v "$name") && say "$found" && return 0
+  [ -x "$dir/run" ] && say "$dir/run" && return 0
+  rm -rf "$dir"
+  debian_unpack "$dir" "$@" || return 1
+  found=$(find "$dir/usr" -path "*bin/$name" -type f)
+  [ -n "$found" ] || return 1
+  libraries=$(find "$dir" -name '*.so*' -exec dirname {} + | sort -u | paste -sd: -)
+  printf '#!/bin/sh\nexport LD_LIBRARY_PATH="%s"\nexec "%s" "$@"\n' "$libraries" "$found" >"$dir/run"
+  chmod +x "$dir/run"
+  say "$dir/run"
+}
+
 # Debian's python3 comes without ensurepip and without pip. `venv --without-pip` still works, and pip's own wheel
 # can run itself; so neither python3-venv nor root is needed.
 pip_wheel=pip-26.3-py3-none-any.whl
