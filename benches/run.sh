@@ -22,15 +22,8 @@ say "    $nginx, $wrk"
 
 step "Building"
 cargo build --release --locked
-# Prints where each bench's program lies.
-programs=$(cargo bench --locked --no-run --message-format=json --bench inside --bench bare_pingora |
-  python3 -c 'import json, sys
-for line in sys.stdin:
-    made = json.loads(line)
-    if made.get("executable") and "bench" in made["target"]["kind"]:
-        print(made["target"]["name"], made["executable"])')
+programs=$(bench_programs inside bare_pingora)
 program() { say "$programs" | sed -n "s/^$1 //p"; }
-target=$(cargo metadata --locked --no-deps --format-version 1 | python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')
 
-exec python3 benches/overhead.py --nginx "$nginx" --wrk "$wrk" --brainstem "$target/release/brainstem" \
+exec python3 benches/overhead.py --nginx "$nginx" --wrk "$wrk" --brainstem "$(target_directory)/release/brainstem" \
   --bare "$(program bare_pingora)" --inside "$(program inside)" "$@"

@@ -29,6 +29,8 @@ CHUNKS, GAP = 100, 10
 # Row: size, connections.
 FORWARDED = {"2k-1": ("2k", 1), "2k-16": ("2k", 16), "2k-256": ("2k", 256), "1m-4": ("1m", 4)}
 STREAMED = {"streams-50": 50, "streams-500": 500}
+# Slow ones get four times as long for these (streams have their own limit), and are asked in two rounds only.
+LENGTHY = ("2k-256", "1m-4", *STREAMED)
 # Streams at once, each with a chunk every 100 ms.
 GROWING = (1, 10, 100, 1000, 2000)
 
@@ -106,7 +108,7 @@ class Field:
         if not os.path.exists(lua):
             with open(lua, "w") as file:
                 file.write(LUA)
-        seconds = 4 * self.flags.seconds if target.slow and connections > 16 else self.flags.seconds
+        seconds = 4 * self.flags.seconds if target.slow and row in LENGTHY else self.flags.seconds
         command = [self.flags.wrk, "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s", "--latency", "-s", lua,
                    f"http://127.0.0.1:{target.port}{target.path}"]
         for key, value in target.headers.items():
@@ -118,9 +120,9 @@ class Field:
         if not found:
             sys.exit(f"{row}, {target.shown}: wrk: {(ran.stderr or ran.stdout)[-500:]}")
         seen = json.loads(found[1])
-        answers = max(seen["requests"], 1)
-        return {"cpu_us": meter.seconds / answers * 1e6, "p50_us": seen["p50"], "p99_us": seen["p99"],
-                "per_second": seen["requests"] / seconds, "errors": seen["errors"]}
+        answers = seen["requests"]
+        came = {"cpu_us": meter.seconds / answers * 1e6, "p50_us": seen["p50"], "p99_us": seen["p99"]} if answers else {}
+        return {"cpu_us": None, "p50_us": None, "p99_us": None, **came, "per_second": answers / seconds, "errors": seen["errors"]}
 
     def client(self, target, count, chunks, gap, *more, hold=0):
         body = streaming(target, chunks, gap, hold)
@@ -134,7 +136,8 @@ class Field:
         with Meter(target) as meter:
             ran = subprocess.run(command, capture_output=True, text=True, check=True)
         seen = json.loads(ran.stdout)
-        return {"cpu_us": meter.seconds / max(seen["chunks"], 1) * 1e6, "cpu_cores": meter.seconds / seen["seconds"], **seen}
+        each = meter.seconds / seen["chunks"] * 1e6 if seen["chunks"] else None
+        return {"cpu_us": each, "cpu_s": meter.seconds, **seen}
 
     def hold(self, target, count):
         """Memory before, while so many idle streams are open, and what came of opening them."""
@@ -151,11 +154,10 @@ class Field:
     # ---- the run ----
 
     def in_turn(self, row, turn):
-        """Those of this row, starting one further along each time. Slow ones take part in two rounds where they take long."""
+        """Those of this row, starting one further along each time."""
         at = turn % len(self.targets)
-        lengthy = row == "2k-256" or row in STREAMED
         for target in self.targets[at:] + self.targets[:at]:
-            if row not in target.skipped and not (target.slow and lengthy and turn > 1):
+            if row not in target.skipped and not (target.slow and row in LENGTHY and turn > 1):
                 yield target
 
     def run(self):
@@ -170,8 +172,8 @@ class Field:
                     got = self.forward(target, row) if row in FORWARDED else self.stream(target, STREAMED[row])
                     kept[row][target.name].append({"round": turn, **got})
                     settle(target)
-                shown = ", ".join(f"{name} {seen[-1]['cpu_us']:.0f}" for name, seen in kept[row].items() if seen and seen[-1]["round"] == turn)
-                print(f"    round {turn + 1}, {row}: {shown} us", flush=True)
+                seen = {name: runs[-1]["cpu_us"] for name, runs in kept[row].items() if runs and runs[-1]["round"] == turn}
+                print(f"    round {turn + 1}, {row}: " + ", ".join(f"{name} {us:.0f}" for name, us in seen.items() if us) + " us", flush=True)
         return {"rows": kept, "memory": held, "growth": self.grow()}
 
     def warm(self, target, row):
@@ -197,7 +199,7 @@ class Field:
         for target in self.targets:
             if target.name in ("bare", "brainstem"):
                 runs = [(count, self.stream(target, count, chunks=20, gap=100)) for count in GROWING]
-                seen[target.name] = [(count, run["cpu_us"] * run["chunks"]) for count, run in runs]
+                seen[target.name] = [(count, run["cpu_s"] * 1e6) for count, run in runs]
         return seen
 
 

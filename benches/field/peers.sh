@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The field: proxies and LLM gateways that brainstem is measured beside, installed into .cache/field from Debian, PyPI and
-# npm (nothing system-wide, no root) and started on loopback, with one thread or worker each, no log of requests, no database.
+# npm (nothing system-wide, no root) and started on loopback, with one thread or worker each and no database.
 #   peers.sh install
 #   peers.sh start UPSTREAM_PORT    starts all; prints one JSON line for each that compare.py reads
 #   peers.sh stop

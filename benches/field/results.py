@@ -1,4 +1,7 @@
-"""benches/field/results.json: each part of the run keeps its own figures in it."""
+"""benches/field/results.json: each part of the run keeps its own figures in it.
+
+    growth --json | results.py growth
+"""
 import datetime
 import json
 import os
@@ -27,3 +30,7 @@ def keep(part, figures):
     with open(PATH, "w") as file:
         json.dump(found, file, indent=1, ensure_ascii=False)
         file.write("\n")
+
+
+if __name__ == "__main__":
+    keep(sys.argv[1], {"lines": json.load(sys.stdin)})

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
 
-from overhead import ROOT, Server, family, first_line, free_port  # noqa: E402
+from overhead import Server, family, first_line, free_port  # noqa: E402
 
 # Where there is one core for the proxies, these are through with a burst of 256 requests only after seconds.
 SLOW = ("portkey", "litellm")
@@ -49,7 +49,7 @@ SHOWN = {
     "envoy": ("Envoy", "concurrency 1"),
     "tensorzero": ("TensorZero", "the gateway inside its Python package, observability off"),
     "portkey": ("Portkey", "with @hono/node-server 1.3.3: with the one that npm picks today every stream is answered 500"),
-    "litellm": ("LiteLLM", "1 worker, no database"),
+    "litellm": ("LiteLLM", "1 worker, no database; prints a line for each request"),
 }
 
 
@@ -101,7 +101,3 @@ def brainstem(program, upstream, cpus, work, classifier):
     shown = "brainstem" if classifier == "on" else "brainstem, classifier off"
     target = Target(name, shown, port, server.process.pid, first_line([program, "--version"]).split()[-1], "1 proxy thread, as shipped")
     return server, target
-
-
-def commit():
-    return first_line(["git", "-C", ROOT, "describe", "--always", "--dirty"])
