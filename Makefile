@@ -6,7 +6,7 @@ SECONDS_EACH ?= 30
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test e2e bench bench-field fuzz soak lint setup clean-cache
+.PHONY: help run build test e2e bench bench-field fuzz soak lint console setup clean-cache deb book
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -38,8 +38,17 @@ soak: build ## mixed traffic for MINUTES minutes; memory, errors and stuck reque
 lint: setup ## rustfmt, clippy, cargo deny with advisories, shellcheck
 	@scripts/lint.sh
 
+console: ## build the page of the admin address (node and npm), which is committed
+	@scripts/console.sh
+
+deb: build ## a Debian package of target/release/brainstem, in target/debian
+	@scripts/package.sh deb
+
+book: ## the documentation as HTML, in target/book
+	@book=$$(scripts/tools.sh mdbook) && "$$book" build docs
+
 setup: # what the build needs (MLX on Linux); quick when it is done
 	@scripts/setup-mlx.sh
 
 clean-cache: ## remove what the tests downloaded (.cache); .mlx and target stay
-	rm -rf .cache tests/e2e/node/node_modules
+	rm -rf .cache tests/e2e/node/node_modules tests/e2e/console/node_modules console/node_modules

@@ -47,6 +47,11 @@ else
   report skipped "cargo deny" "cargo-deny could not be built"
 fi
 
+part "console's page is made of its sources" scripts/console.sh check
+
+# It reports itself.
+tests/e2e/console/run.sh || grep -q '^FAILED.*console in Chromium' "$BRAINSTEM_SUMMARY" || report FAILED "console in Chromium"
+
 # run.sh reports its own parts.
 step "end to end"
 tests/e2e/run.sh || grep -q '^FAILED.*end to end' "$BRAINSTEM_SUMMARY" || report FAILED "end to end"

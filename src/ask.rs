@@ -41,6 +41,8 @@ pub struct Ask<'b> {
     pub model_span: Option<Range<usize>>,
     /// The last human message: without what programs put around it, its parts joined with newlines.
     pub text: Cow<'b, str>,
+    /// How the conversation opens: the first human message, or the prompt, as it stands in the body.
+    pub opening: &'b [u8],
     /// How many messages are a human's, the last included.
     pub turns: usize,
     /// The reply is to be streamed; the dialect's default is applied.
@@ -104,6 +106,7 @@ impl<'b> Ask<'b> {
             model: Cow::Borrowed(""),
             model_span: None,
             text: Cow::Borrowed(""),
+            opening: &[],
             turns: 0,
             stream: knobs.stream,
             usage_chunk: knobs.usage_chunk,
@@ -144,6 +147,7 @@ impl<'b> Ask<'b> {
     fn take_talk(&mut self, mut talk: Talk<'b>) -> Result<(), Unreadable> {
         talk.finish();
         self.text = talk.last_text()?;
+        self.opening = talk.opening;
         self.turns = talk.turns;
         self.prompt_bytes += talk.bytes;
         self.has.insert(talk.has);
@@ -162,6 +166,7 @@ impl<'b> Ask<'b> {
             return Ok(());
         };
         self.text = text.decode()?;
+        self.opening = text.raw();
         self.turns = usize::from(text.len() > 0);
         self.prompt_bytes += text.len();
         Ok(())
@@ -183,6 +188,19 @@ impl<'b> Ask<'b> {
         let unloads = self.guards.contains(Guard::Unload);
         self.guards.insert_if(loads && !spoken && !wrong && !unloads, Guard::Load);
     }
+}
+
+/// The model that a body names which is no ask: embeddings, `/api/show`. As Go would read it, so a body that
+/// names two has none.
+pub fn model_of(body: &[u8]) -> Option<String> {
+    let mut fields = Fields::new();
+    let mut cursor = json::Cursor::new(body);
+    let read = cursor.object(|cursor, key| match Field::of(&key)? {
+        Some(Field::Model) => fields.set(Field::Model, cursor.value()?),
+        _ => cursor.value().map(drop),
+    });
+    read.and_then(|()| cursor.end()).ok()?;
+    Some(fields.get(Field::Model)?.string()?.decode().ok()?.into_owned())
 }
 
 /// The field that holds the messages, in the dialects that have them.

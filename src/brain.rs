@@ -3,7 +3,6 @@
 
 mod consult;
 
-use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -13,9 +12,10 @@ use arc_swap::ArcSwap;
 pub use self::consult::Consulted;
 
 use crate::ask::{Ask, Guards};
+use crate::auth::{self, Auth};
 use crate::config::{Config, Mode};
 use crate::decide::{self, Decision, Ground};
-use crate::decisions::{Decisions, Entry};
+use crate::decisions::{Decisions, Note, Recent};
 use crate::experiment::{self, Arm};
 use crate::intent::Classifier;
 use crate::intent::worker::{Health, Intent, Load, Manners, Outcome};
@@ -23,7 +23,8 @@ use crate::metrics::Metrics;
 use crate::problem::Problem;
 use crate::rules::{Facts, Reload, Snapshot, VocabularyBuf};
 use crate::text;
-use crate::upstream::{Seen, Upstream};
+use crate::trace::Traces;
+use crate::upstream::{Pool, Seen};
 
 /// The shared state. Only the snapshot, the classifier's health and what is seen of upstreams change.
 #[derive(Debug)]
@@ -37,9 +38,15 @@ pub struct Brain {
     /// The classifier, unless its mode is off.
     pub intent: Option<Arc<Intent>>,
     /// In the config's order; empty in commands that start no proxy.
-    pub upstreams: Vec<Upstream>,
+    pub upstreams: Vec<Arc<Pool>>,
+    /// The keys, where they are asked for.
+    pub auth: Option<Auth>,
     /// The log of decisions, in a proxy that keeps one.
     pub decisions: Option<Arc<Decisions>>,
+    /// The last decisions, in a proxy with an admin address.
+    pub recent: Option<Arc<Recent>>,
+    /// Where asks are traced, in a proxy that traces.
+    pub traces: Option<Traces>,
     /// Of this process.
     pub metrics: Arc<Metrics>,
     /// When it was made.
@@ -73,7 +80,7 @@ pub struct Stages {
 impl Brain {
     /// What the last look at that upstream showed.
     pub fn seen(&self, index: usize) -> Arc<Seen> {
-        self.upstreams.get(index).map(Upstream::seen).unwrap_or_default()
+        self.upstreams.get(index).map(|pool| pool.seen()).unwrap_or_default()
     }
 
     /// The classifier's state, in words.
@@ -96,19 +103,7 @@ impl Brain {
         let clock = Instant::now();
         let seen = text::window(&ask.text);
         let folded = text::fold(&seen);
-        let facts = Facts {
-            text: &seen,
-            folded: &folded,
-            words: match seen {
-                Cow::Borrowed(_) => text::count_folded_words(&folded),
-                Cow::Owned(_) => text::count_words(&ask.text),
-            },
-            turns: ask.turns,
-            model: &ask.model,
-            family: ask.dialect.family(),
-            has: ask.has,
-            language: text::language(&seen),
-        };
+        let facts = Facts::of(ask, &seen, &folded);
         let hint = around.hint.or(ask.hint.as_deref()).and_then(|name| self.config.category(name));
         let may_have = |index: usize| self.seen(index).may_have(&ask.model);
         let ground = Ground {
@@ -143,14 +138,11 @@ impl Brain {
         stages.route = clock.elapsed();
         let sight = Sight { snapshot: &snapshot, ask, facts: &facts, consulted: &consulted, arm, stages };
         let done = act(&sight, &decision);
-        let logged =
-            self.decisions.as_ref().zip(around.id).map(|(log, id)| {
-                (log.clone(), Box::new(Entry::of(&sight, &decision, from, id, log.with_text)))
-            });
+        let note = Note::of(self, &sight, &decision, from, around, hint);
         if consulted == Consulted::Shadow {
-            self.ask_in_passing(from, &ask.text, facts.words, arm, logged);
-        } else if let Some((log, entry)) = logged {
-            log.write(entry);
+            self.ask_in_passing(from, &ask.text, facts.words, arm, note);
+        } else if let Some(note) = note {
+            note.keep();
         }
         done
     }
@@ -181,11 +173,13 @@ impl Brain {
     pub fn open(config: Config, with_upstreams: bool) -> Result<Self, Vec<Problem>> {
         let whole = |what: &str, why: String| vec![Problem::whole(Path::new(what), why)];
         let snapshot = Snapshot::load(&config.proxy.rules, &vocabulary(&config).borrow())?;
+        let auth = config.auth.as_ref().filter(|_| with_upstreams);
+        let auth = auth.map(|auth| Auth::open(&auth.keys)).transpose()?;
         let metrics = Arc::new(Metrics::new().map_err(|e| whole("metrics", e.to_string()))?);
         metrics.rules_generation.set(i64::try_from(snapshot.generation).unwrap_or(i64::MAX));
         metrics.rules_last_success.set(seconds_since_epoch(snapshot.loaded_at));
         let upstreams = match with_upstreams {
-            true => config.upstreams.iter().map(|u| Upstream::watch(u.clone(), metrics.clone())).collect(),
+            true => config.upstreams.iter().map(|u| Pool::watch(u.clone(), metrics.clone())).collect(),
             false => Ok(Vec::new()),
         };
         let upstreams = upstreams.map_err(|e| whole("upstream", format!("no thread to watch it: {e}")))?;
@@ -199,8 +193,20 @@ impl Brain {
             }
             _ => None,
         };
+        let traces = match (&config.trace, with_upstreams) {
+            (Some(trace), true) => {
+                let started = Traces::start(trace, &metrics.traces);
+                Some(started.map_err(|e| whole("trace", format!("{}: {e}", trace.endpoint)))?)
+            }
+            _ => None,
+        };
+        let recent =
+            (with_upstreams && config.admin.is_some()).then(|| Arc::new(Recent::new(config.log.text)));
         Ok(Self {
+            auth,
             decisions,
+            recent,
+            traces,
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
             complaints: Arc::default(),
             intent,
@@ -211,11 +217,30 @@ impl Brain {
         })
     }
 
+    /// Looks at the keys file again.
+    pub fn reload_keys(&self) {
+        let Some(auth) = &self.auth else { return };
+        match auth.reload() {
+            auth::Reload::Same => {}
+            auth::Reload::Swapped(count) => {
+                self.metrics.keys_reloads.with_label_values(&["ok"]).inc();
+                tracing::info!("{count} keys from {}", auth.file().display());
+            }
+            auth::Reload::Refused(problems) => {
+                self.metrics.keys_reloads.with_label_values(&["refused"]).inc();
+                for problem in problems {
+                    tracing::warn!("keys not reloaded: {problem}");
+                }
+            }
+        }
+    }
+
     /// What happened to a change of the rules directory.
     pub fn note_reload(&self, reload: &Reload) {
         match reload {
             Reload::Swapped { generation, rules, answers, .. } => {
                 self.complaints.store(Arc::default());
+                self.metrics.rules_problems.set(0);
                 self.metrics.rules_reloads.with_label_values(&["ok"]).inc();
                 self.metrics.rules_generation.set(i64::try_from(*generation).unwrap_or(i64::MAX));
                 self.metrics.rules_last_success.set(seconds_since_epoch(SystemTime::now()));
@@ -226,6 +251,7 @@ impl Brain {
                 for problem in problems {
                     tracing::warn!("rules not reloaded: {problem}");
                 }
+                self.metrics.rules_problems.set(i64::try_from(problems.len()).unwrap_or(i64::MAX));
                 self.complaints.store(Arc::new(problems.clone()));
             }
         }

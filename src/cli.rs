@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::commands;
 use crate::config::{Config, Overrides};
@@ -23,7 +23,7 @@ pub struct Cli {
 /// Where the config is and what is said over it.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Settings {
-    /// The config file [default: config/brainstem.toml if it exists]
+    /// The config file [default: config/brainstem.toml, /etc/brainstem/brainstem.toml, whichever exists]
     #[arg(long, global = true, env = "BRAINSTEM_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Where clients come in [default: 127.0.0.1:11440]
@@ -68,10 +68,18 @@ enum Command {
     Eval(commands::eval::Eval),
     /// Classify lines from stdin, one JSON object each; the classifier alone
     Classify,
+    /// Make keys for clients (auth.keys)
+    Key(commands::key::Keys),
     /// Walk through the least certain decisions of a log and label them
     Review(commands::review::Review),
     /// Time test requests against a running proxy, or read a log's classifier lines
     Measure(commands::measure::Measure),
+    /// Print the completions for a shell: bash, zsh, fish, elvish, powershell
+    #[command(hide = true)]
+    Completions(commands::pages::Completions),
+    /// Print the manual page, or write one for each command into a folder
+    #[command(hide = true)]
+    Man(commands::pages::Man),
     /// Train a classifier from labelled lines: the default kind, or a head for an encoder (--model)
     #[cfg(feature = "mlx")]
     Train(commands::train::Train),
@@ -87,8 +95,11 @@ impl Cli {
             Command::Explain(explain) => explain.run(settings),
             Command::Eval(eval) => eval.run(settings),
             Command::Classify => commands::classify::run(settings),
+            Command::Key(keys) => keys.run(settings),
             Command::Review(review) => review.run(settings),
             Command::Measure(measure) => measure.run(),
+            Command::Completions(completions) => completions.run(Self::command()),
+            Command::Man(man) => man.run(Self::command()),
             #[cfg(feature = "mlx")]
             Command::Train(train) => train.run(),
         };

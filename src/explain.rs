@@ -9,8 +9,9 @@ use crate::decide::{self, By, Decision, Forward, To};
 use crate::dialect::Dialect;
 use crate::experiment::Arm;
 use crate::intent::worker::{Health, Outcome};
-use crate::proxy::say;
+use crate::proxy::{errand, say};
 use crate::rules::Rule;
+use crate::upstream::Placed;
 
 /// Everything that went into a decision and came of it.
 #[derive(Debug, Serialize)]
@@ -56,6 +57,9 @@ pub struct Explanation {
     pub reply: Option<String>,
     /// The upstream that it goes to.
     pub upstream: Option<String>,
+    /// Where it would be placed now, best first, and why; only if the upstream has several servers and is watched.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub placement: Vec<PlaceSeen>,
     /// The model put in place of its own.
     pub rewritten_model: Option<String>,
     /// The generation of rules that decided.
@@ -77,6 +81,15 @@ pub struct RuleSeen {
     pub because: String,
     /// `file:line`
     pub at: String,
+}
+
+/// A server in the order in which an ask would be tried.
+#[derive(Debug, Serialize)]
+pub struct PlaceSeen {
+    /// `host:port`
+    pub server: String,
+    /// Why it stands there.
+    pub because: &'static str,
 }
 
 /// A taught phrase beside the message.
@@ -171,6 +184,10 @@ fn lay_open(
         To::Answer(..) | To::Refusal(_) => (None, None),
     };
     let stages = sight.stages;
+    let placement = match decision.to {
+        To::Upstream(to) => placement(brain, sight.ask, to),
+        To::Answer(..) | To::Refusal(_) => Vec::new(),
+    };
     Explanation {
         text: facts.text.to_owned(),
         folded: facts.folded.to_owned(),
@@ -192,6 +209,7 @@ fn lay_open(
         answer,
         reply,
         upstream,
+        placement,
         rewritten_model: model,
         generation: sight.snapshot.generation,
         micros: Micros {
@@ -202,6 +220,19 @@ fn lay_open(
             route: stages.route.as_micros(),
         },
     }
+}
+
+fn placement(brain: &Brain, ask: &Ask<'_>, to: Forward<'_>) -> Vec<PlaceSeen> {
+    let Some(pool) = brain.upstreams.get(to.index) else { return Vec::new() };
+    let seen = pool.seen();
+    let listed = seen.models.iter().flatten().next().map(String::as_str);
+    let model = to.model.or_else(|| decide::is_auto(&ask.model).then_some(listed).flatten());
+    let order = pool.order(&errand::of_ask(ask, model));
+    let named = |placed: Placed| {
+        let server = pool.servers.get(placed.server)?.authority.clone();
+        Some(PlaceSeen { server, because: placed.reason.name() })
+    };
+    order.into_iter().filter_map(named).collect()
 }
 
 fn classifier(brain: &Brain, sight: &Sight<'_>, decision: &Decision<'_>) -> ClassifierSeen {

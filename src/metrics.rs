@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use prometheus::{
     Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    Opts, Registry, TextEncoder,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 /// Bounds in seconds, for what takes from microseconds (a greeting) to minutes (a 32B model).
@@ -33,6 +33,10 @@ pub struct Metrics {
     pub arm_category_changes: IntCounterVec,
     /// `decision_log_lines_total{result}`
     pub decision_log_lines: IntCounterVec,
+    /// `traces_total{result}`
+    pub traces: IntCounterVec,
+    /// `decision_log_disk_bytes{kind}`, absent without a log.
+    pub decision_log_disk: GaugeVec,
     /// `classifier_requests_total{outcome}`
     pub classifier_requests: IntCounterVec,
     /// `classifier_seconds`
@@ -47,6 +51,16 @@ pub struct Metrics {
     pub upstream_errors: IntCounterVec,
     /// `upstream_up{upstream}`
     pub upstream_up: GaugeVec,
+    /// `server_up{upstream,server}`
+    pub server_up: GaugeVec,
+    /// `server_inflight_requests{upstream,server}`
+    pub server_inflight: IntGaugeVec,
+    /// `placements_total{upstream,reason}`
+    pub placements: IntCounterVec,
+    /// `cool_offs_total{upstream,server,kind}`
+    pub cool_offs: IntCounterVec,
+    /// `upstream_retries_total{upstream,kind}`
+    pub upstream_retries: IntCounterVec,
     /// `rule_matches_total{rule}`
     pub rule_matches: IntCounterVec,
     /// `local_answers_total{answer}`
@@ -61,12 +75,28 @@ pub struct Metrics {
     pub rules_generation: IntGauge,
     /// `rules_last_success_timestamp_seconds`
     pub rules_last_success: Gauge,
+    /// `rules_problems`
+    pub rules_problems: IntGauge,
     /// `classifier_up`
     pub classifier_up: IntGauge,
+    /// `classifier_enabled`
+    pub classifier_enabled: IntGauge,
+    /// `classifier_breaker_open`
+    pub classifier_breaker_open: IntGauge,
     /// `light_memory_bytes{kind}`
     pub light_memory: GaugeVec,
     /// `light_restarts_total`
     pub light_restarts: IntCounter,
+    /// `key_requests_total{key,outcome}`
+    pub key_requests: IntCounterVec,
+    /// `keys_reloads_total{result}`
+    pub keys_reloads: IntCounterVec,
+    /// `certificate_reloads_total{result}`
+    pub certificate_reloads: IntCounterVec,
+    /// `connections`
+    pub connections: IntGauge,
+    /// `refused_connections_total{reason}`
+    pub refused_connections: IntCounterVec,
     /// `inflight_requests`
     pub inflight: IntGauge,
     /// `inflight_body_bytes`
@@ -113,6 +143,13 @@ impl Metrics {
                 "Lines of the log of decisions.",
                 &["result"],
             )?,
+            traces: counters(&r, "traces_total", "Asks' traces, by what became of them.", &["result"])?,
+            decision_log_disk: gauges(
+                &r,
+                "decision_log_disk_bytes",
+                "The log of decisions: used by its files, free on their disk.",
+                &["kind"],
+            )?,
             classifier_requests: counters(
                 &r,
                 "classifier_requests_total",
@@ -140,6 +177,37 @@ impl Metrics {
                 &["upstream", "kind"],
             )?,
             upstream_up: gauges(&r, "upstream_up", "1 if it answered the last look.", &["upstream"])?,
+            server_up: gauges(
+                &r,
+                "server_up",
+                "1 if it answered the last look, by server of an upstream.",
+                &["upstream", "server"],
+            )?,
+            server_inflight: register(
+                &r,
+                IntGaugeVec::new(
+                    Opts::new("server_inflight_requests", "Requests that a server has of us now."),
+                    &["upstream", "server"],
+                )?,
+            )?,
+            placements: counters(
+                &r,
+                "placements_total",
+                "Requests placed at one of several servers, by why there.",
+                &["upstream", "reason"],
+            )?,
+            cool_offs: counters(
+                &r,
+                "cool_offs_total",
+                "Times that one of several servers was left alone for a while.",
+                &["upstream", "server", "kind"],
+            )?,
+            upstream_retries: counters(
+                &r,
+                "upstream_retries_total",
+                "Requests that were tried at another server.",
+                &["upstream", "kind"],
+            )?,
             rule_matches: counters(&r, "rule_matches_total", "Asks that a rule won.", &["rule"])?,
             local_answers: counters(&r, "local_answers_total", "Asks answered here.", &["answer"])?,
             guards: counters(&r, "guards_total", "Asks that a guard kept from being local.", &["guard"])?,
@@ -152,9 +220,32 @@ impl Metrics {
             rules_reloads: counters(&r, "rules_reloads_total", "Reloads of rules.", &["result"])?,
             rules_generation: int_gauge(&r, "rules_generation", "Of the running set.")?,
             rules_last_success: gauge(&r, "rules_last_success_timestamp_seconds", "When it was loaded.")?,
+            rules_problems: int_gauge(&r, "rules_problems", "Mistakes in files that were not loaded.")?,
             classifier_up: int_gauge(&r, "classifier_up", "1 if the next ask would reach it.")?,
+            classifier_enabled: int_gauge(&r, "classifier_enabled", "1 if the config wants one.")?,
+            classifier_breaker_open: int_gauge(&r, "classifier_breaker_open", "1 while it is left alone.")?,
             light_memory: gauges(&r, "light_memory_bytes", "MLX's memory.", &["kind"])?,
             light_restarts: counter(&r, "light_restarts_total", "Times the engine was made anew.")?,
+            key_requests: counters(
+                &r,
+                "key_requests_total",
+                "Requests by the key that they came with.",
+                &["key", "outcome"],
+            )?,
+            keys_reloads: counters(&r, "keys_reloads_total", "Reloads of the keys.", &["result"])?,
+            certificate_reloads: counters(
+                &r,
+                "certificate_reloads_total",
+                "Reloads of the certificate.",
+                &["result"],
+            )?,
+            connections: int_gauge(&r, "connections", "Of clients, open now.")?,
+            refused_connections: counters(
+                &r,
+                "refused_connections_total",
+                "Connections closed for want of room.",
+                &["reason"],
+            )?,
             inflight: int_gauge(&r, "inflight_requests", "Being served now.")?,
             inflight_bytes: int_gauge(&r, "inflight_body_bytes", "Bodies held for inspection now.")?,
             registry: r,
@@ -170,9 +261,17 @@ impl Metrics {
         }
         for result in ["ok", "refused"] {
             self.rules_reloads.with_label_values(&[result]);
+            self.keys_reloads.with_label_values(&[result]);
+            self.certificate_reloads.with_label_values(&[result]);
         }
         for result in ["written", "dropped", "failed"] {
             self.decision_log_lines.with_label_values(&[result]);
+        }
+        for reason in ["total", "address"] {
+            self.refused_connections.with_label_values(&[reason]);
+        }
+        for result in ["exported", "dropped", "failed"] {
+            self.traces.with_label_values(&[result]);
         }
         for kind in ["active", "cache", "peak"] {
             self.light_memory.with_label_values(&[kind]);

@@ -104,6 +104,7 @@ fn a_broken_file_changes_nothing_and_is_reported_until_it_is_mended() {
         eventually(Duration::from_secs(10), "the refusal is counted", || {
             running.metric("rules_reloads_total{result=\"refused\"}") == refused
         });
+        assert!(running.metric("rules_problems") >= 1.0);
         let rules = running.admin("/rules").value();
         let error = rules["last_error"][0].as_str().unwrap().to_owned();
         let place = format!("rules/rules.toml:{line}:");
@@ -119,6 +120,7 @@ fn a_broken_file_changes_nothing_and_is_reported_until_it_is_mended() {
     until(&running, "is it mended now", "reasoning");
     let rules = running.admin("/rules").value();
     assert_eq!(rules["last_error"], serde_json::json!([]));
+    assert_eq!(running.metric("rules_problems"), 0.0);
     assert_eq!(rules["generation"], generation + 1.0);
     assert!(running.metric("rules_last_success_timestamp_seconds") > loaded);
 }

@@ -202,6 +202,12 @@ impl<'b> Text<'b> {
         self.quoted.len() - 2
     }
 
+    /// As it stands in the body, without the quotes.
+    pub(super) fn raw(&self) -> &'b [u8] {
+        let quoted: &'b [u8] = self.quoted;
+        &quoted[1..quoted.len() - 1]
+    }
+
     /// The characters meant. Borrowed, if there is nothing to unescape.
     pub(super) fn decode(&self) -> Result<Cow<'b, str>, Unreadable> {
         let inner = &self.quoted[1..self.quoted.len() - 1];

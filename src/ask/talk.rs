@@ -40,6 +40,8 @@ pub(super) struct Talk<'b> {
     last: Option<Speaker>,
     /// Messages in all, without system prompts.
     messages: usize,
+    /// The first text of the first human message.
+    pub(super) opening: &'b [u8],
     /// Those of a human.
     pub(super) turns: usize,
     /// Length of all their text, as it stands in the body.
@@ -69,6 +71,7 @@ impl<'b> Talk<'b> {
             pending: Vec::new(),
             last: None,
             messages: 0,
+            opening: &[],
             turns: 0,
             bytes: 0,
             guards: Guards::default(),
@@ -133,6 +136,9 @@ impl<'b> Talk<'b> {
 
     fn spoken(&mut self, speaker: Speaker) {
         if speaker == Speaker::Human {
+            if self.turns == 0 {
+                self.opening = self.pending.first().map_or(&[], Text::raw);
+            }
             self.turns += 1;
             std::mem::swap(&mut self.texts, &mut self.pending);
         }

@@ -1,12 +1,11 @@
 //! Asking the classifier: with the request waiting, or in passing, or not at all.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Brain;
 use crate::category::Category;
 use crate::config::Mode;
-use crate::decisions::{Decisions, Entry};
+use crate::decisions::Note;
 use crate::experiment::Arm;
 use crate::intent::Verdict;
 use crate::intent::worker::Outcome;
@@ -61,7 +60,7 @@ impl Brain {
         text: &str,
         words: usize,
         arm: Option<Arm>,
-        logged: Option<(Arc<Decisions>, Box<Entry>)>,
+        note: Option<Note>,
     ) {
         let Some(intent) = self.intent.clone() else { return };
         let (metrics, text, name) = (self.metrics.clone(), text.to_owned(), self.arm_of(arm));
@@ -74,9 +73,9 @@ impl Brain {
             };
             let waited = clock.elapsed();
             record(&metrics, name, from, &outcome, words, waited);
-            if let Some((log, mut entry)) = logged {
-                entry.heard(from, &outcome, waited, false);
-                log.write(entry);
+            if let Some(mut note) = note {
+                note.heard(from, &outcome, waited);
+                note.keep();
             }
         });
     }
@@ -114,11 +113,14 @@ fn record(metrics: &Metrics, arm: &str, from: Category, outcome: &Outcome, words
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::super::{Around, Sight};
     use super::*;
     use crate::ask::Ask;
     use crate::config::{self, Config};
     use crate::decide::{By, Decision};
+    use crate::decisions::Decisions;
     use crate::dialect::Dialect;
     use crate::intent::worker::{Health, Intent, Load, Manners};
     use crate::intent::{Classifier, ClassifyError, Wish};

@@ -142,6 +142,10 @@ impl std::fmt::Display for Told<'_> {
             let model = e.rewritten_model.as_deref().map_or(String::new(), |m| format!(", as model {m}"));
             writeln!(f, "upstream    {upstream}{model}")?;
         }
+        for (i, place) in e.placement.iter().enumerate() {
+            let head = if i == 0 { "placed" } else { "" };
+            writeln!(f, "{head:<11} {} ({})", place.server, place.because)?;
+        }
         let m = e.micros;
         writeln!(
             f,

@@ -4,7 +4,9 @@ pub mod check;
 pub mod classify;
 pub mod eval;
 pub mod explain;
+pub mod key;
 pub mod measure;
+pub mod pages;
 pub mod review;
 pub mod serve;
 #[cfg(feature = "mlx")]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora::listeners::{L4BufferSettings, ListenerConfig};
-use pingora::proxy::http_proxy_service;
+use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{Server, ShutdownWatch};
 use pingora::services::background::{BackgroundService, background_service};
@@ -18,7 +18,10 @@ use crate::brain::{self, Brain};
 use crate::cli::Settings;
 use crate::config::Config;
 use crate::proxy::Proxy;
+use crate::proxy::door::{Crowd, Door, Filter};
 use crate::rules;
+use crate::tls::Shown;
+use crate::watched::{self, Watched};
 
 /// Bytes that a reply gathers before it is sent; a flush sends less.
 const WRITE_BUFFER: usize = 4 * 1024;
@@ -35,16 +38,31 @@ pub fn run(settings: &Settings) -> Result<(), Failure> {
     config.admin = config.admin.map(|at| free(at, "admin.listen or --admin")).transpose()?;
     let brain = Arc::new(Brain::open(config, true)?);
     let _watch = watch_rules(&brain)?;
+    let _keys = watch_keys(&brain)?;
+    let shown = brain.config.proxy.tls.as_ref().map(|tls| Shown::open(&tls.cert, &tls.key)).transpose();
+    let shown = shown.map_err(|problem| vec![problem])?.map(Arc::new);
+    let _certificate = shown.as_ref().map(|shown| watch_certificate(&brain, shown)).transpose()?;
     let config = &brain.config;
     let mut server = Server::new_with_opt_and_conf(None, pingora_conf(config));
     server.bootstrap();
-    let mut proxy = http_proxy_service(&server.configuration, Proxy::new(brain.clone()));
+    let limits = &config.limits;
+    let crowd =
+        Arc::new(Crowd::new(limits.connections, limits.connections_per_address, brain.metrics.clone()));
+    let proxy = http_proxy(&server.configuration, Proxy::new(brain.clone()));
+    let mut proxy = Service::new("proxy".into(), Door::new(crowd.clone(), proxy));
+    proxy.set_connection_filter(Arc::new(Filter(crowd)));
     // Pingora's 1460 bytes would part a local answer's head from its body.
     let buffers = L4BufferSettings::default().write(WRITE_BUFFER);
-    proxy.add_listener(ListenerConfig::tcp(config.proxy.listen.to_string()).l4_buffer(buffers));
+    let mut listener = ListenerConfig::tcp(config.proxy.listen.to_string()).l4_buffer(buffers);
+    if let Some(shown) = &shown {
+        listener = listener.tls(shown.settings().map_err(|e| Failure::new(e.to_string()))?);
+    }
+    proxy.add_listener(listener);
     server.add_service(proxy);
     if let Some(at) = config.admin {
-        let mut admin = Service::new("admin".into(), Admin::new(brain.clone()));
+        let admin = Admin::new(brain.clone());
+        server.add_service(background_service("live", admin.ticking()));
+        let mut admin = Service::new("admin".into(), admin);
         admin.threads = Some(1);
         admin.add_tcp(&at.to_string());
         server.add_service(admin);
@@ -73,6 +91,9 @@ impl BackgroundService for Drained {
         if let Some(decisions) = &self.0.decisions {
             decisions.settle(Duration::from_millis(500));
         }
+        if let Some(traces) = &self.0.traces {
+            traces.settle(Duration::from_secs(2));
+        }
         std::process::exit(0);
     }
 }
@@ -85,6 +106,37 @@ fn watch_rules(brain: &Arc<Brain>) -> Result<rules::Watch, Failure> {
         noting.note_reload(&reload)
     })
     .map_err(|e| Failure::new(format!("{}: {e}", brain.config.proxy.rules.display())))
+}
+
+/// The keys file, watched for as long as the result lives.
+fn watch_keys(brain: &Arc<Brain>) -> Result<Option<Watched>, Failure> {
+    let Some(auth) = &brain.auth else { return Ok(None) };
+    if auth.names().is_empty() {
+        tracing::warn!(
+            "{} has no keys: nobody gets in; `brainstem key new NAME` makes one",
+            auth.file().display()
+        );
+    }
+    let file = auth.file().to_owned();
+    let brain = brain.clone();
+    Ok(Some(watched::watch("keys", vec![file], move || brain.reload_keys())?))
+}
+
+/// The certificate's files, watched for as long as the result lives.
+fn watch_certificate(brain: &Arc<Brain>, shown: &Arc<Shown>) -> Result<Watched, Failure> {
+    let (files, shown, metrics) = (shown.files(), shown.clone(), brain.metrics.clone());
+    let reload = move || match shown.reload() {
+        Ok(false) => {}
+        Ok(true) => {
+            metrics.certificate_reloads.with_label_values(&["ok"]).inc();
+            tracing::info!("another certificate is shown from now on");
+        }
+        Err(problem) => {
+            metrics.certificate_reloads.with_label_values(&["refused"]).inc();
+            tracing::warn!("certificate not reloaded: {problem}");
+        }
+    };
+    Ok(watched::watch("certificate", files, reload)?)
 }
 
 /// Takes the address for a moment: Pingora would panic on one that is taken, and would not say which port it
@@ -102,6 +154,8 @@ fn pingora_conf(config: &Config) -> ServerConf {
         grace_period_seconds: Some(config.proxy.grace.as_secs()),
         graceful_shutdown_timeout_seconds: Some(1),
         upstream_keepalive_pool_size: 256,
+        // Whom to trust comes with each upstream (src/tls.rs); Pingora's own store stays empty.
+        ca_file: Some("/dev/null".to_owned()),
         ..ServerConf::default()
     }
 }
@@ -109,8 +163,9 @@ fn pingora_conf(config: &Config) -> ServerConf {
 fn announce(config: &Config) {
     let listen = config.proxy.listen;
     let upstream = &config.upstreams[0];
-    tracing::info!("listening on http://{listen}, forwarding to {}", upstream.url());
+    let scheme = if config.proxy.tls.is_some() { "https" } else { "http" };
+    tracing::info!("listening on {scheme}://{listen}, forwarding to {}", upstream.urls());
     if let Some(admin) = config.admin {
-        tracing::info!("metrics, health and explain on http://{admin}");
+        tracing::info!("console, metrics and explain on http://{admin}");
     }
 }

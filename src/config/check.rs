@@ -1,18 +1,23 @@
 //! From what is typed to what holds: ranges, names, units.
 
+mod entry;
+
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use super::env::SaidBy;
-use super::raw::{Key, RawCategory, RawConfig, RawExperiment, RawUpstream};
+use super::raw::{Key, RawCategory, RawConfig, RawExperiment, RawTrace, RawUpstream};
 use super::{
-    CategoryPolicy, Classifier, Config, Decisions, Experiment, Light, Limits, Log, Mode, Proxy, Route,
-    Upstream,
+    CategoryPolicy, Classifier, Config, Decisions, Experiment, Light, Limits, Log, Manage, Mode, Proxy,
+    Route, Trace, Upstream,
 };
 use crate::category::Category;
 use crate::problem::{Problem, nearest};
+
+/// A pool may have no more servers: those that an ask has tried are bits of one word.
+const MOST_SERVERS: usize = 64;
 
 /// Collects problems while it turns raw values into checked ones; a wrong value is noted and its default
 /// stands in, so that one run names every fault.
@@ -48,7 +53,16 @@ impl<'a> Checker<'a> {
             bypass_models: self.take(raw.proxy.bypass_models, Vec::new()),
             list_auto: self.take(raw.proxy.list_auto, true),
             grace: self.span("proxy.grace", &raw.proxy.grace, "30s", "0s", "1h"),
+            origins: self.origins(raw.proxy.origins),
+            tls: self.tls(raw.proxy.tls),
         };
+        let admin_key = raw.admin.require_key.as_ref().map(toml::Spanned::span);
+        let require_key = self.take(raw.admin.require_key, false);
+        let auth = self.auth(raw.auth);
+        if require_key && auth.is_none() {
+            let message = "true needs auth.keys, with a key that has admin = true".to_owned();
+            self.note("admin.require_key", admin_key.map_or(0, |span| span.start), message);
+        }
         let admin = self.read("admin.listen", &raw.admin.listen, "127.0.0.1:9464", address);
         let enabled = self.take(raw.admin.enabled, true);
         let classifier = Classifier {
@@ -72,6 +86,14 @@ impl<'a> Checker<'a> {
             inflight: self.bytes("limits.inflight", &raw.limits.inflight, "256MiB"),
             body_timeout: self.span("limits.body_timeout", &raw.limits.body_timeout, "30s", "1s", "1h"),
             max_headers: self.bytes("limits.max_headers", &raw.limits.max_headers, "256KiB"),
+            connections: self.plain("limits.connections", &raw.limits.connections, 4096, 1..=1_000_000),
+            connections_per_address: self.plain(
+                "limits.connections_per_address",
+                &raw.limits.connections_per_address,
+                1024,
+                1..=1_000_000,
+            ),
+            idle_timeout: self.span("limits.idle_timeout", &raw.limits.idle_timeout, "75s", "1s", "24h"),
         };
         let decisions = Decisions {
             file: PathBuf::from(self.take(raw.log.decisions, String::new())),
@@ -80,20 +102,25 @@ impl<'a> Checker<'a> {
             keep: self.plain("log.decisions_keep", &raw.log.decisions_keep, 4, 0..=100),
         };
         let log = Log {
+            text: decisions.text,
             level: self.read("log.level", &raw.log.level, "info", filter),
             json: self.read("log.format", &raw.log.format, "text", format) == "json",
             decisions: Some(decisions).filter(|d| !d.file.as_os_str().is_empty()),
         };
         let mut experiment = self.experiment(raw.experiment);
+        let trace = self.trace(raw.trace);
         // No fault: the older system's variable must switch the classifier off under any config.
         if classifier.mode != Mode::On && experiment.take().is_some() {
             warnings.push("experiment.enabled needs classifier.mode = \"on\"; asks are not split".to_owned());
         }
         if self.problems.is_empty() {
             let admin = enabled.then_some(admin);
+            warnings.extend(entry::exposed(&proxy, admin, auth.as_ref(), require_key));
             Ok(Config {
                 proxy,
                 admin,
+                auth,
+                admin_key: require_key,
                 upstreams,
                 categories,
                 classifier,
@@ -101,6 +128,7 @@ impl<'a> Checker<'a> {
                 limits,
                 log,
                 experiment,
+                trace,
                 warnings,
             })
         } else {
@@ -119,11 +147,77 @@ impl<'a> Checker<'a> {
 
     fn upstream(&mut self, name: String, raw: RawUpstream) -> Upstream {
         let key = |k: &str| format!("upstream.{name}.{k}");
-        let authority = self.read(&key("url"), &raw.url, "http://127.0.0.1:11434", url);
+        let (servers, https) = self.servers(&name, &raw);
+        let trust = self.trust(&key("ca"), raw.ca, https);
+        let own_key = self.own_key(&key("key_file"), raw.key_file, &key("key_env"), raw.key_env);
         let connect_timeout = self.span(&key("connect_timeout"), &raw.connect_timeout, "2s", "10ms", "1m");
         let read_timeout = self.span(&key("read_timeout"), &raw.read_timeout, "10m", "1s", "24h");
         let poll = self.span(&key("poll"), &raw.poll, "10s", "100ms", "1h");
-        Upstream { name, authority, connect_timeout, read_timeout, poll }
+        let manage = self.read(&key("manage"), &raw.manage, "first", manage);
+        let spill = self.plain(&key("spill"), &raw.spill, 4, 1..=10_000);
+        let cool_off = self.span(&key("cool_off"), &raw.cool_off, "5s", "0s", "10m");
+        let sticky = self.span(&key("sticky"), &raw.sticky, "5m", "0s", "24h");
+        Upstream {
+            name,
+            servers,
+            connect_timeout,
+            read_timeout,
+            poll,
+            trust,
+            key: own_key,
+            manage,
+            spill,
+            cool_off,
+            sticky,
+        }
+    }
+
+    /// `url` or `urls`; of both, the one that a variable or a flag set. And whether they are `https`.
+    fn servers(&mut self, name: &str, raw: &RawUpstream) -> (Vec<String>, bool) {
+        let (one, many) = (format!("upstream.{name}.url"), format!("upstream.{name}.urls"));
+        let given = raw.urls.as_ref().filter(|urls| !urls.get_ref().is_empty());
+        let (Some(urls), url_was_said) = (given, self.said.get(&one)) else {
+            return self.only_server(&one, raw);
+        };
+        let start = urls.span().start;
+        if raw.url.is_some() {
+            match (url_was_said, self.said.get(&many)) {
+                (Some(who), many) if many.is_none() || who.starts_with("--") => {
+                    return self.only_server(&one, raw);
+                }
+                (None, Some(_)) => {}
+                _ => self.note(&many, start, "there is a url, too; allowed: one of both".to_owned()),
+            }
+        }
+        let mut servers = Vec::new();
+        let mut schemes = Vec::new();
+        for text in urls.get_ref() {
+            match url(text) {
+                Ok(server) if servers.contains(&server.authority) => {
+                    self.note(&many, start, format!("\"{text}\" stands there twice"));
+                }
+                Ok(server) => {
+                    servers.push(server.authority);
+                    schemes.push(server.https);
+                }
+                Err(message) => self.note(&many, start, message),
+            }
+        }
+        if urls.get_ref().len() > MOST_SERVERS {
+            let message = format!("{} servers; allowed: at most {MOST_SERVERS}", urls.get_ref().len());
+            self.note(&many, start, message);
+        }
+        let https = schemes.contains(&true);
+        if https && schemes.contains(&false) {
+            let message = "http:// and https:// in one upstream; allowed: all of one kind".to_owned();
+            self.note(&many, start, message);
+        }
+        (servers, https)
+    }
+
+    fn only_server(&mut self, key: &str, raw: &RawUpstream) -> (Vec<String>, bool) {
+        let Server { authority, https } = self.read(key, &raw.url, "http://127.0.0.1:11434", url);
+        (vec![authority], https)
     }
 
     fn categories(
@@ -150,17 +244,27 @@ impl<'a> Checker<'a> {
     }
 
     fn experiment(&mut self, raw: RawExperiment) -> Option<Experiment> {
-        const KEY: &str = "experiment.classifier_share";
-        let classifier_share = match raw.classifier_share {
-            Some(share) if !(0.0..=1.0).contains(share.get_ref()) => {
-                let message = format!("{} is out of range; allowed: 0 to 1", share.get_ref());
-                self.note(KEY, share.span().start, message);
-                return None;
-            }
-            share => self.take(share, 0.5),
-        };
+        let classifier_share = self.share("experiment.classifier_share", raw.classifier_share, 0.5)?;
         let shadow = self.take(raw.shadow, false);
         self.take(raw.enabled, false).then_some(Experiment { classifier_share, shadow })
+    }
+
+    fn trace(&mut self, raw: RawTrace) -> Option<Trace> {
+        let endpoint = self.read("trace.endpoint", &raw.endpoint, "", collector);
+        let sample = self.share("trace.sample", raw.sample, 1.0)?;
+        (!endpoint.is_empty()).then_some(Trace { endpoint, sample })
+    }
+
+    /// A number from 0 to 1.
+    fn share(&mut self, key: &str, raw: Key<f64>, default: f64) -> Option<f64> {
+        match raw {
+            Some(share) if !(0.0..=1.0).contains(share.get_ref()) => {
+                let message = format!("{} is out of range; allowed: 0 to 1", share.get_ref());
+                self.note(key, share.span().start, message);
+                None
+            }
+            share => Some(self.take(share, default)),
+        }
     }
 
     fn preload(&mut self, raw: Key<Vec<String>>) -> bool {
@@ -267,8 +371,10 @@ fallback! {
     Duration => Duration::ZERO,
     u64 => 0,
     usize => 0,
+    Manage => Manage::First,
     Mode => Mode::Off,
     Route => Route::Upstream,
+    Server => Server { authority: String::new(), https: false },
     String => String::new(),
 }
 
@@ -293,20 +399,46 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     text.to_socket_addrs().map_err(|_| bad())?.next().ok_or_else(bad)
 }
 
-fn url(text: &str) -> Result<String, String> {
+/// What an upstream's `url` says.
+struct Server {
+    authority: String,
+    https: bool,
+}
+
+fn url(text: &str) -> Result<Server, String> {
     let bad = || format!("\"{text}\" is no server address; write it like \"http://127.0.0.1:11434\"");
     let uri: http::Uri = text.trim_end_matches('/').parse().map_err(|_| bad())?;
-    match uri.scheme_str() {
-        Some("http") => {}
-        Some("https") => return Err(format!("\"{text}\": https upstreams are not supported; use http")),
+    let https = match uri.scheme_str() {
+        Some("http") => false,
+        Some("https") => true,
         _ => return Err(bad()),
-    }
+    };
     let authority = uri.authority().ok_or_else(bad)?;
+    if authority.as_str().contains('@') {
+        return Err("has a name or password in it; a key of ours goes into key_file or key_env".to_owned());
+    }
     if !matches!(uri.path(), "" | "/") {
         return Err(format!("\"{text}\" has a path; only http://host:port is allowed"));
     }
-    let port = authority.port_u16().unwrap_or(80);
-    Ok(format!("{}:{port}", authority.host()))
+    let port = authority.port_u16().unwrap_or(if https { 443 } else { 80 });
+    Ok(Server { authority: format!("{}:{port}", authority.host()), https })
+}
+
+/// Nothing, or a collector's address; without a path it is OTLP's own.
+fn collector(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Ok(String::new());
+    }
+    let bad = || format!("\"{text}\" is no collector's address; write it like \"http://127.0.0.1:4318\"");
+    let uri: http::Uri = text.parse().map_err(|_| bad())?;
+    match (uri.scheme_str(), uri.authority(), uri.path()) {
+        (Some("https"), ..) => {
+            Err(format!("\"{text}\": https is not supported; use http, or a collector beside"))
+        }
+        (Some("http"), Some(_), "" | "/") => Ok(format!("{}/v1/traces", text.trim_end_matches('/'))),
+        (Some("http"), Some(_), _) => Ok(text.to_owned()),
+        _ => Err(bad()),
+    }
 }
 
 fn one_of(name: &str, allowed: &[&str]) -> Result<usize, String> {
@@ -321,6 +453,10 @@ fn unknown(name: &str, allowed: &[&str]) -> String {
 
 fn route(text: &str) -> Result<Route, String> {
     Ok([Route::Local, Route::Upstream][one_of(text, &["local", "upstream"])?])
+}
+
+fn manage(text: &str) -> Result<Manage, String> {
+    Ok([Manage::First, Manage::All][one_of(text, &["first", "all"])?])
 }
 
 fn mode(text: &str) -> Result<Mode, String> {

@@ -3,16 +3,23 @@
 mod check;
 mod env;
 mod raw;
+mod secret;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use self::secret::Secret;
+
 use crate::category::Category;
 use crate::problem::Problem;
+use crate::tls::Trust;
 
 /// The config file that is read when none is named and it exists.
 pub const DEFAULT_PATH: &str = "config/brainstem.toml";
+
+/// Where a package puts the config; read when none is named and [`DEFAULT_PATH`] does not exist.
+pub const INSTALLED_PATH: &str = "/etc/brainstem/brainstem.toml";
 
 /// A checked config. Every name in it resolves, every number is in its range.
 #[derive(Debug, Clone)]
@@ -21,6 +28,10 @@ pub struct Config {
     pub proxy: Proxy,
     /// `[admin]`, absent if not enabled.
     pub admin: Option<SocketAddr>,
+    /// `[auth]`, absent if no keys are named.
+    pub auth: Option<Auth>,
+    /// `admin.require_key`: metrics, rules and explain only for keys with `admin = true`.
+    pub admin_key: bool,
     /// `[upstream.NAME]`; the first is `default`.
     pub upstreams: Vec<Upstream>,
     /// `[categories.NAME]`; the five built-in ones first.
@@ -35,6 +46,8 @@ pub struct Config {
     pub log: Log,
     /// `[experiment]`, absent if not enabled or if the classifier is not on.
     pub experiment: Option<Experiment>,
+    /// `[trace]`, absent if no endpoint is named.
+    pub trace: Option<Trace>,
     /// What is worth a warning at start: variables that look like ours and name no key.
     pub warnings: Vec<String>,
 }
@@ -58,28 +71,77 @@ pub struct Proxy {
     pub list_auto: bool,
     /// How long SIGTERM lets running requests go on.
     pub grace: Duration,
+    /// Origins of web pages that are let in besides Ollama's defaults.
+    pub origins: Vec<String>,
+    /// `[proxy.tls]`, absent if no certificate is named.
+    pub tls: Option<Tls>,
 }
 
-/// One Ollama server.
+/// `[proxy.tls]`
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// The chain, in PEM form.
+    pub cert: PathBuf,
+    /// Its private key, in PEM form.
+    pub key: PathBuf,
+}
+
+/// `[auth]`
+#[derive(Debug, Clone)]
+pub struct Auth {
+    /// The file of hashed keys.
+    pub keys: PathBuf,
+    /// Whether a client's key goes on to the upstream.
+    pub forward: bool,
+}
+
+/// One Ollama server, or several that stand for each other.
 #[derive(Debug, Clone)]
 pub struct Upstream {
     /// As rules and categories name it.
     pub name: String,
-    /// `host:port`, also sent as `Host`.
-    pub authority: String,
+    /// `host:port` of each, also sent as `Host`; never empty.
+    pub servers: Vec<String>,
     /// For the TCP connection.
     pub connect_timeout: Duration,
     /// Between two reads of an ask's reply; the first waits for the model to load.
     pub read_timeout: Duration,
-    /// Between two looks at the list of models.
+    /// Between two looks at what a server has.
     pub poll: Duration,
+    /// Whom to trust, if its servers are `https`.
+    pub trust: Option<Trust>,
+    /// Our own key there.
+    pub key: Option<Secret>,
+    /// Which of several servers a pull, create, delete or copy is for.
+    pub manage: Manage,
+    /// From so many asks in flight at the servers that have a model in memory, another one may load it, too.
+    pub spill: usize,
+    /// How long one of several servers is left alone after it was busy or broke off.
+    pub cool_off: Duration,
+    /// How long a conversation keeps its server after its last ask.
+    pub sticky: Duration,
 }
 
 impl Upstream {
-    /// `http://host:port`
-    pub fn url(&self) -> String {
-        format!("http://{}", self.authority)
+    /// `http` or `https`.
+    pub fn scheme(&self) -> &'static str {
+        if self.trust.is_some() { "https" } else { "http" }
     }
+
+    /// `http://host:port` of each server.
+    pub fn urls(&self) -> String {
+        let scheme = self.scheme();
+        self.servers.iter().map(|server| format!("{scheme}://{server}")).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Which of several servers a pull, create, delete or copy is for, if the client names none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manage {
+    /// The first that answers.
+    First,
+    /// Every one that answers.
+    All,
 }
 
 /// Where an ask goes.
@@ -166,6 +228,12 @@ pub struct Limits {
     pub body_timeout: Duration,
     /// The size of a request's header lines together.
     pub max_headers: usize,
+    /// Connections of clients at one time.
+    pub connections: usize,
+    /// Of these, from one address (an IPv6 address' /64).
+    pub connections_per_address: usize,
+    /// How long a connection may wait for its next request.
+    pub idle_timeout: Duration,
 }
 
 /// `[log]`
@@ -177,6 +245,8 @@ pub struct Log {
     pub json: bool,
     /// The log of decisions, absent if no file is named.
     pub decisions: Option<Decisions>,
+    /// Whether decisions carry what was asked, in the log and on the console.
+    pub text: bool,
 }
 
 /// `[log] decisions…`: the log of decisions.
@@ -190,6 +260,15 @@ pub struct Decisions {
     pub max_size: u64,
     /// How many files that were put aside are kept.
     pub keep: usize,
+}
+
+/// `[trace]`: spans for an OpenTelemetry collector.
+#[derive(Debug, Clone)]
+pub struct Trace {
+    /// Where spans are posted, path included.
+    pub endpoint: String,
+    /// The share of asks that are traced where the client does not say, 0 to 1.
+    pub sample: f64,
 }
 
 /// `[experiment]`: asks with and without the classifier, side by side.
@@ -215,7 +294,8 @@ pub struct Overrides {
 }
 
 impl Config {
-    /// Reads, overlays and checks. Without a path: [`DEFAULT_PATH`] if it is there, else the defaults.
+    /// Reads, overlays and checks. Without a path: [`DEFAULT_PATH`] or [`INSTALLED_PATH`] if one is there, else
+    /// the defaults.
     ///
     /// # Errors
     /// Everything that is wrong with it, each with its place.
@@ -232,7 +312,8 @@ impl Config {
         overrides: &Overrides,
     ) -> Result<Self, Vec<Problem>> {
         let default = Path::new(DEFAULT_PATH);
-        let file = path.or_else(|| default.exists().then_some(default));
+        let usual = [default, Path::new(INSTALLED_PATH)];
+        let file = path.or_else(|| usual.into_iter().find(|file| file.exists()));
         let text = match file {
             None => String::new(),
             Some(file) => std::fs::read_to_string(file).map_err(|e| {
@@ -338,6 +419,30 @@ mod tests {
         }
         let said = load("", &[("BRAINSTEM_EXPERIMENT_CLASSIFIER_SHARE", "2")]).unwrap_err().join("\n");
         assert!(said.starts_with("BRAINSTEM_EXPERIMENT_CLASSIFIER_SHARE: 2 is out of range"), "{said}");
+    }
+
+    #[test]
+    fn a_pool_has_one_server_or_several() {
+        let servers = |text: &str, variables: &[(&str, &str)]| {
+            load(text, variables).map(|config| config.upstreams[0].servers.clone())
+        };
+        assert_eq!(servers("", &[]).unwrap(), ["127.0.0.1:11434"]);
+        let both = "[upstream.default]\nurl = \"http://a:1\"\nurls = [\"http://b:1\", \"http://c\"]\n";
+        let many = both.replace("url = \"http://a:1\"\n", "");
+        assert_eq!(servers(&many, &[]).unwrap(), ["b:1", "c:80"]);
+        assert_eq!(
+            servers(both, &[]).unwrap_err(),
+            ["b.toml:3:8: upstream.default.urls: there is a url, too; allowed: one of both"]
+        );
+        // Who speaks over the file means it.
+        let (url, urls) = ("BRAINSTEM_UPSTREAM_DEFAULT_URL", "BRAINSTEM_UPSTREAM_DEFAULT_URLS");
+        assert_eq!(servers(&many, &[(url, "http://d:1")]).unwrap(), ["d:1"]);
+        let one = "[upstream.default]\nurl = \"http://a:1\"\nurls = []\n";
+        assert_eq!(servers(one, &[]).unwrap(), ["a:1"]);
+        assert_eq!(servers(one, &[(urls, "[\"http://d:1\", \"http://e:1\"]")]).unwrap(), ["d:1", "e:1"]);
+        let twice = many.replace("http://c", "http://b:1");
+        assert!(servers(&twice, &[]).unwrap_err()[0].ends_with("\"http://b:1\" stands there twice"));
+        assert!(servers(&many.replace("http://c", "c"), &[]).unwrap_err()[0].contains("no server address"));
     }
 
     #[test]

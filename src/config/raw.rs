@@ -15,11 +15,13 @@ pub(super) struct RawConfig {
     pub(super) admin: RawAdmin,
     pub(super) upstream: BTreeMap<String, RawUpstream>,
     pub(super) categories: BTreeMap<String, RawCategory>,
+    pub(super) auth: RawAuth,
     pub(super) classifier: RawClassifier,
     pub(super) light: RawLight,
     pub(super) limits: RawLimits,
     pub(super) log: RawLog,
     pub(super) experiment: RawExperiment,
+    pub(super) trace: RawTrace,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -33,6 +35,22 @@ pub(super) struct RawProxy {
     pub(super) bypass_models: Key<Vec<String>>,
     pub(super) list_auto: Key<bool>,
     pub(super) grace: Key<String>,
+    pub(super) origins: Key<Vec<String>>,
+    pub(super) tls: RawTls,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawTls {
+    pub(super) cert: Key<String>,
+    pub(super) key: Key<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawAuth {
+    pub(super) keys: Key<String>,
+    pub(super) forward: Key<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -40,15 +58,24 @@ pub(super) struct RawProxy {
 pub(super) struct RawAdmin {
     pub(super) enabled: Key<bool>,
     pub(super) listen: Key<String>,
+    pub(super) require_key: Key<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawUpstream {
     pub(super) url: Key<String>,
+    pub(super) urls: Key<Vec<String>>,
     pub(super) connect_timeout: Key<String>,
     pub(super) read_timeout: Key<String>,
     pub(super) poll: Key<String>,
+    pub(super) ca: Key<String>,
+    pub(super) key_file: Key<String>,
+    pub(super) key_env: Key<String>,
+    pub(super) manage: Key<String>,
+    pub(super) spill: Key<usize>,
+    pub(super) cool_off: Key<String>,
+    pub(super) sticky: Key<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -88,6 +115,9 @@ pub(super) struct RawLimits {
     pub(super) inflight: Key<String>,
     pub(super) body_timeout: Key<String>,
     pub(super) max_headers: Key<String>,
+    pub(super) connections: Key<usize>,
+    pub(super) connections_per_address: Key<usize>,
+    pub(super) idle_timeout: Key<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -109,6 +139,13 @@ pub(super) struct RawExperiment {
     pub(super) shadow: Key<bool>,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawTrace {
+    pub(super) endpoint: Key<String>,
+    pub(super) sample: Key<f64>,
+}
+
 /// The sections whose tables have a name of the user's choice: `[upstream.NAME]`, `[categories.NAME]`.
 pub(super) const NAMED_SECTIONS: [&str; 2] = ["upstream", "categories"];
 
@@ -116,16 +153,57 @@ pub(super) const NAMED_SECTIONS: [&str; 2] = ["upstream", "categories"];
 pub(super) const KEYS: &[(&str, &[&str])] = &[
     (
         "proxy",
-        &["listen", "threads", "rules", "multi_turn", "allow_system", "bypass_models", "list_auto", "grace"],
+        &[
+            "listen",
+            "threads",
+            "rules",
+            "multi_turn",
+            "allow_system",
+            "bypass_models",
+            "list_auto",
+            "grace",
+            "origins",
+        ],
     ),
-    ("admin", &["enabled", "listen"]),
-    ("upstream", &["url", "connect_timeout", "read_timeout", "poll"]),
+    ("proxy.tls", &["cert", "key"]),
+    ("admin", &["enabled", "listen", "require_key"]),
+    (
+        "upstream",
+        &[
+            "url",
+            "urls",
+            "connect_timeout",
+            "read_timeout",
+            "poll",
+            "ca",
+            "key_file",
+            "key_env",
+            "manage",
+            "spill",
+            "cool_off",
+            "sticky",
+        ],
+    ),
     ("categories", &["route", "upstream", "model"]),
+    ("auth", &["keys", "forward"]),
     ("classifier", &["mode", "model", "timeout", "queue", "cooldown"]),
     ("light", &["only_light", "max_bytes", "max_concurrent", "max_cached_models", "preload", "cache_limit"]),
-    ("limits", &["max_body", "max_inspect", "inflight", "body_timeout", "max_headers"]),
+    (
+        "limits",
+        &[
+            "max_body",
+            "max_inspect",
+            "inflight",
+            "body_timeout",
+            "max_headers",
+            "connections",
+            "connections_per_address",
+            "idle_timeout",
+        ],
+    ),
     ("log", &["level", "format", "decisions", "decisions_text", "decisions_max_size", "decisions_keep"]),
     ("experiment", &["enabled", "classifier_share", "shadow"]),
+    ("trace", &["endpoint", "sample"]),
 ];
 
 #[cfg(test)]

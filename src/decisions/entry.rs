@@ -21,9 +21,9 @@ pub struct Entry {
     at: jiff::Timestamp,
     /// The request's id.
     id: String,
-    /// [`experiment::hash`] of the ask: equal asks have equal ones.
-    #[serde(serialize_with = "in_hex")]
-    hash: u64,
+    /// [`experiment::hash`] of the ask: equal asks have equal ones. Only where it is wanted: it reads all of the text.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "in_hex")]
+    hash: Option<u64>,
     dialect: &'static str,
     language: &'static str,
     words: usize,
@@ -48,6 +48,15 @@ pub struct Entry {
     classifier: Option<Word>,
 }
 
+/// What of an ask goes into its entry.
+#[derive(Debug, Clone, Copy)]
+pub struct With {
+    /// What was asked.
+    pub text: bool,
+    /// Its hash.
+    pub hash: bool,
+}
+
 /// What the classifier said.
 #[derive(Debug, Serialize)]
 struct Word {
@@ -65,17 +74,15 @@ struct Word {
 
 impl Entry {
     /// Of a decision that has just been made; `from` is what hint and rules said.
-    pub fn of(sight: &Sight<'_>, decision: &Decision<'_>, from: Category, id: &str, with_text: bool) -> Self {
-        let text = &sight.ask.text;
-        let fits = with_text && text.chars().nth(MAX_CHARS).is_none();
+    pub fn of(sight: &Sight<'_>, decision: &Decision<'_>, from: Category, id: &str, with: With) -> Self {
         let mut entry = Self {
             at: jiff::Timestamp::now(),
             id: id.to_owned(),
-            hash: experiment::hash(sight.ask),
+            hash: with.hash.then(|| experiment::hash(sight.ask)),
             dialect: sight.ask.dialect.name(),
             language: sight.facts.language.code(),
             words: sight.facts.words,
-            text: fits.then(|| text.to_string()),
+            text: (with.text && fits(&sight.ask.text)).then(|| sight.ask.text.to_string()),
             rules_category: from.name(),
             category: decision.category.name(),
             decided_by: decision.by.name(),
@@ -95,6 +102,11 @@ impl Entry {
         entry
     }
 
+    /// What was asked, if it is here.
+    pub fn text(&self) -> Option<&str> {
+        self.text.as_deref()
+    }
+
     /// Adds the classifier's word.
     pub fn heard(&mut self, from: Category, outcome: &Outcome, waited: Duration, heeded: bool) {
         let verdict = match outcome {
@@ -112,12 +124,17 @@ impl Entry {
     }
 }
 
+/// A person could label it.
+pub(super) fn fits(text: &str) -> bool {
+    text.len() <= MAX_CHARS || text.chars().nth(MAX_CHARS).is_none()
+}
+
 fn shown<S: Serializer>(at: &jiff::Timestamp, to: S) -> Result<S::Ok, S::Error> {
     to.collect_str(&format_args!("{at:.3}"))
 }
 
-fn in_hex<S: Serializer>(hash: &u64, to: S) -> Result<S::Ok, S::Error> {
-    to.collect_str(&format_args!("{hash:016x}"))
+fn in_hex<S: Serializer>(hash: &Option<u64>, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(&format_args!("{:016x}", hash.unwrap_or_default()))
 }
 
 /// An entry for tests.
@@ -126,7 +143,7 @@ pub(super) fn sample(text: &str) -> Entry {
     Entry {
         at: jiff::Timestamp::UNIX_EPOCH,
         id: "abc-1".into(),
-        hash: 0xab,
+        hash: Some(0xab),
         dialect: "chat",
         language: "en",
         words: text.split_whitespace().count(),

@@ -2,14 +2,19 @@
 //!
 //! An [`Entry`] is made where the decision is and handed to a thread of its own through a bounded channel: what
 //! finds it full is dropped and counted, so that no request ever waits for a disk. [`file`] turns the files over;
-//! [`past`] reads them again; [`labels`] is what people said of them (`brainstem review`).
+//! [`past`] reads them again; [`labels`] is what people said of them (`brainstem review`). [`recent`] keeps the last
+//! ones in memory for the console, log or no log; a [`note`] is one on its way to both.
 
+pub mod disk;
 pub mod entry;
 pub mod file;
 pub mod labels;
+pub mod note;
 pub mod past;
+pub mod recent;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
@@ -17,6 +22,8 @@ use prometheus::{IntCounter, IntCounterVec};
 
 pub use self::entry::Entry;
 use self::file::Rotating;
+pub use self::note::Note;
+pub use self::recent::Recent;
 use crate::config;
 
 /// Lines that may wait for the disk; some megabytes at most, texts included.
@@ -58,7 +65,7 @@ pub struct Decisions {
 
 #[derive(Debug)]
 enum Job {
-    Write(Box<Entry>),
+    Write(Arc<Entry>),
     /// Answered when all that came before is written.
     Settle(Sender<()>),
 }
@@ -81,7 +88,7 @@ impl Decisions {
     }
 
     /// Hands an entry in, or drops it. Never waits.
-    pub fn write(&self, entry: Box<Entry>) {
+    pub fn write(&self, entry: Arc<Entry>) {
         if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) =
             self.jobs.try_send(Job::Write(entry))
         {
@@ -165,11 +172,11 @@ mod tests {
         let (jobs, queue) = bounded(2);
         let decisions = Decisions { jobs, dropped: count("dropped"), with_text: false };
         for _ in 0..5 {
-            decisions.write(Box::new(entry::sample("hello")));
+            decisions.write(Arc::new(entry::sample("hello")));
         }
         assert_eq!((queue.len(), count("dropped").get()), (2, 3));
         drop(queue);
-        decisions.write(Box::new(entry::sample("hello")));
+        decisions.write(Arc::new(entry::sample("hello")));
         assert_eq!(count("dropped").get(), 4);
     }
 
@@ -181,7 +188,7 @@ mod tests {
         let config = config::Decisions { file: file.clone(), text: false, max_size: 1 << 20, keep: 1 };
         let decisions = Decisions::start(&config, &metrics.decision_log_lines).unwrap();
         for _ in 0..3 {
-            decisions.write(Box::new(entry::sample("hello")));
+            decisions.write(Arc::new(entry::sample("hello")));
         }
         decisions.settle(Duration::from_secs(30));
         assert_eq!(std::fs::read_to_string(file).unwrap().lines().count(), 3);

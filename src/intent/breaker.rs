@@ -58,9 +58,14 @@ impl Breaker {
         Some(Permit { breaker: self, probe, settled: false })
     }
 
-    /// Whether calls are let through.
-    pub fn is_closed(&self) -> bool {
-        matches!(*self.lock(), State::Closed { .. })
+    /// Whether the next call would be turned away.
+    pub fn is_open(&self) -> bool {
+        match *self.lock() {
+            State::Closed { .. } => false,
+            // Past its cooldown it waits for a call to try with, perhaps all night.
+            State::Open { until } => Instant::now() < until,
+            State::Probing => true,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -114,7 +119,7 @@ mod tests {
     fn one_timeout_opens_it() {
         let breaker = Breaker::new(LONG);
         breaker.admit().unwrap().failed(Failure::Timeout);
-        assert!(!breaker.is_closed());
+        assert!(breaker.is_open());
         assert!(breaker.admit().is_none());
     }
 
@@ -124,7 +129,7 @@ mod tests {
         breaker.admit().unwrap().failed(Failure::Error);
         breaker.admit().unwrap().succeeded();
         breaker.admit().unwrap().failed(Failure::Error);
-        assert!(breaker.is_closed());
+        assert!(!breaker.is_open());
         breaker.admit().unwrap().failed(Failure::Error);
         assert!(breaker.admit().is_none());
     }
@@ -134,13 +139,14 @@ mod tests {
         let breaker = Breaker::new(SHORT);
         breaker.admit().unwrap().failed(Failure::Timeout);
         std::thread::sleep(SHORT * 2);
+        assert!(!breaker.is_open(), "the next call would be let through");
         let probe = breaker.admit().unwrap();
         assert!(breaker.admit().is_none(), "one probe at a time");
         probe.failed(Failure::Error);
         assert!(breaker.admit().is_none(), "a failed probe opens it again");
         std::thread::sleep(SHORT * 2);
         breaker.admit().unwrap().succeeded();
-        assert!(breaker.is_closed());
+        assert!(!breaker.is_open());
     }
 
     #[test]

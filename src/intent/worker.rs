@@ -172,10 +172,15 @@ impl Intent {
         self.ask(text).await
     }
 
+    /// Whether the breaker keeps asks from it.
+    pub fn is_left_alone(&self) -> bool {
+        self.breaker.is_open()
+    }
+
     /// Whether the next ask would reach it, and if not, why.
     pub fn health(&self) -> Health {
         match &**self.shared.health.load() {
-            Health::Ready(_) if !self.breaker.is_closed() => {
+            Health::Ready(_) if self.breaker.is_open() => {
                 Health::Down("left alone for a while after a timeout or errors".into())
             }
             health => health.clone(),
@@ -471,7 +476,9 @@ mod tests {
         ready(&intent).await;
         assert_eq!(intent.health(), Health::Down("models/x.safetensors: no such file".into()));
         assert_eq!(intent.ask("hello").await, Outcome::Error);
+        assert!(!intent.is_left_alone());
         assert_eq!(intent.ask("hello").await, Outcome::Error);
         assert_eq!(intent.ask("hello").await, Outcome::Open);
+        assert!(intent.is_left_alone());
     }
 }

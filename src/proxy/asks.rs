@@ -21,7 +21,7 @@ use crate::category::Category;
 use crate::config::Route;
 use crate::decide::{By, Decision, Forward, To, is_auto};
 use crate::dialect::{self, Dialect, Reply, Written};
-use crate::upstream::{Upstream, same_model};
+use crate::upstream::same_model;
 
 /// Paths whose success changes the upstream's list of models.
 const CHANGES_MODELS: [&str; 4] = ["/api/pull", "/api/create", "/api/copy", "/api/delete"];
@@ -46,17 +46,23 @@ impl Proxy {
                 passage.listing = Listing::of(&request.method, path);
             }
             passage.changes_models = CHANGES_MODELS.contains(&path);
-            return Ok(false);
+            return if self.chooses(passage) {
+                self.receive_other(session, passage).await
+            } else {
+                Ok(false)
+            };
         };
         passage.dialect = Some(dialect);
         passage.is_ask = true;
         passage.request_id = request_id(&request.headers);
+        passage.trace = self.begin_trace(&request.headers, dialect, passage.start);
         passage.verdict = Some(Label::undecided(Route::Upstream));
         let bypassed = request.headers.get(reply::BYPASS).is_some_and(|v| v == "1" || v == "true");
         let limits = &self.brain.config.limits;
         session.set_read_timeout(Some(limits.body_timeout));
-        if bypassed {
-            return Ok(false);
+        // A key that may not use every model has its body read all the same.
+        if bypassed && !passage.is_limited() {
+            return if self.chooses(passage) { self.peek(session, passage).await } else { Ok(false) };
         }
         let clock = Instant::now();
         let room = Room { max_body: limits.max_body, max_inspect: limits.max_inspect, budget: &self.budget };
@@ -69,9 +75,11 @@ impl Proxy {
                 reply::send_error(session, passage, 413, &self.too_large()).await?;
                 Ok(true)
             }
+            Body::Partly(_) if passage.is_limited() => self.refuse_unread(session, passage).await,
             Body::Partly(prefix) => {
                 passage.body = Held::Prefix(prefix);
                 self.forward_unread(passage);
+                self.place_unread(passage);
                 Ok(false)
             }
             Body::Whole(bytes, share) => {
@@ -82,7 +90,7 @@ impl Proxy {
                     return Ok(true);
                 }
                 passage.share = Some(share);
-                self.consider(session, passage, dialect, bytes).await
+                self.consider(session, passage, dialect, bytes, bypassed).await
             }
         }
     }
@@ -94,6 +102,7 @@ impl Proxy {
         passage: &mut Passage,
         dialect: Dialect,
         bytes: Bytes,
+        bypassed: bool,
     ) -> Result<bool> {
         let encoding = session.req_header().headers.get(header::CONTENT_ENCODING);
         let plain = match passage.share.as_mut() {
@@ -104,16 +113,22 @@ impl Proxy {
         let seen = plain.as_ref().unwrap_or(&bytes);
         let ask = match Ask::parse(dialect, seen) {
             Ok(ask) => ask,
+            Err(_) if passage.is_limited() => return self.refuse_unread(session, passage).await,
             Err(_) => {
                 self.forward_unread(passage);
+                self.place_unread(passage);
                 return Ok(false);
             }
         };
-        if self.brain.config.proxy.bypass_models.iter().any(|m| same_model(m, &ask.model)) {
+        if !passage.may_use(&ask.model) && (bypassed || !is_auto(&ask.model)) {
+            return self.refuse_model(session, passage, &ask.model).await;
+        }
+        if bypassed || self.brain.config.proxy.bypass_models.iter().any(|m| same_model(m, &ask.model)) {
+            passage.errand = self.errand(passage.upstream, &ask, None);
             return Ok(false);
         }
         let mut guards = Guards::default();
-        if reply::cors(session) == Cors::AskUpstream {
+        if passage.cors == Cors::AskUpstream {
             guards.insert(Guard::Origin);
         }
         let hint = session.get_header(HINT).and_then(|hint| hint.to_str().ok()).map(str::to_owned);
@@ -121,6 +136,9 @@ impl Proxy {
         let (mut label, next) = self
             .brain
             .decide(&ask, around, |sight, decision| {
+                if let Some(trace) = &mut passage.trace {
+                    trace.decided(sight, decision);
+                }
                 (Label::of(decision, sight), next(&self.brain, passage.start, sight, decision))
             })
             .await;
@@ -157,13 +175,15 @@ impl Proxy {
     ) -> Result<bool> {
         let model = match model {
             None if is_auto(&ask.model) => match &self.brain.seen(passage.upstream).models {
-                Some(models) if !models.is_empty() => models.first().cloned(),
+                Some(models) if !models.is_empty() => {
+                    models.iter().find(|model| passage.may_use(model)).or(models.first()).cloned()
+                }
                 listed => {
                     let (status, why) = match listed {
                         Some(_) => (404, "the upstream has none"),
                         None => (502, "the upstream does not say which it has"),
                     };
-                    self.brain.upstreams.iter().for_each(Upstream::look_again);
+                    self.brain.upstreams.iter().for_each(|pool| pool.look_again());
                     let message =
                         format!("model '{}' not found: its category names no model, and {why}", ask.model);
                     reply::send_error(session, passage, status, &message).await?;
@@ -172,6 +192,10 @@ impl Proxy {
             },
             model => model,
         };
+        if let Some(model) = model.as_deref().filter(|model| !passage.may_use(model)) {
+            return self.refuse_model(session, passage, model).await;
+        }
+        passage.errand = self.errand(passage.upstream, ask, model.as_deref());
         if let (Some(model), Some(span)) = (model, &ask.model_span) {
             passage.decoded = session.get_header(header::CONTENT_ENCODING).is_some();
             passage.body = Held::Whole(ask::with_model(body, span, &model).into());

@@ -1,23 +1,32 @@
 //! The proxy itself: each Pingora phase in a few lines, in the order in which a request meets them.
 //!
 //! ```text
-//! early_request_filter   header size, Host                      origin.rs
-//! request_filter         read the body, decide, answer here     body.rs · ask.rs · reply.rs
-//! upstream_peer          the server that was chosen
-//! upstream_request_filter  its Host, the body's new length
+//! request_filter         header size, Host, Origin, key         origin.rs · cors.rs · entry.rs
+//!                        read the body, decide, answer here     body.rs · ask.rs · reply.rs
+//! upstream_peer          the server that is best placed         errand.rs · crate::upstream
+//! upstream_request_filter  its Host, its key, the body's new length
 //! request_body_filter    what was read, or what passes          body.rs · passage.rs
 //! response_filter        x-brainstem-* headers                  reply.rs
 //! response_body_filter   `auto` in the lists of models          listing.rs
+//! fail_to_connect, error_while_proxy  on to the next server      errand.rs
 //! fail_to_proxy          the dialect's error                    reply.rs
 //! logging                metrics
 //! ```
 
 mod asks;
 mod body;
+mod cors;
+pub(crate) mod door;
+mod entry;
+pub(crate) mod errand;
+mod fleet;
 mod listing;
 pub(crate) mod origin;
 mod passage;
+mod progress;
 mod reply;
+mod traced;
+mod union;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +36,7 @@ use bytes::{Bytes, BytesMut};
 use http::{StatusCode, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::prelude::*;
-use pingora::proxy::FailToProxy;
+use pingora::proxy::{FailToProxy, ProxyWarnLogContext};
 use pingora::{ErrorSource, ErrorType};
 
 pub(crate) use asks::say;
@@ -45,8 +54,13 @@ pub struct Proxy {
     budget: Arc<Budget>,
     /// The machine's own name.
     own_name: String,
+    origins: cors::Origins,
     /// Ollama checks `Host` only when it listens on loopback; so do we.
     checks_host: bool,
+    /// There is more than one server: replies say which one gave them.
+    is_fleet: bool,
+    /// For what is asked of several servers at once: one for each upstream, since each trusts its own authorities.
+    agents: Vec<ureq::Agent>,
 }
 
 impl Proxy {
@@ -55,7 +69,10 @@ impl Proxy {
         Self {
             budget: Arc::new(Budget::new(brain.config.limits.inflight, brain.metrics.inflight_bytes.clone())),
             own_name: origin::own_name(),
+            origins: cors::Origins::new(&brain.config.proxy.origins),
             checks_host: brain.config.proxy.listen.ip().is_loopback(),
+            is_fleet: brain.config.upstreams.iter().map(|u| u.servers.len()).sum::<usize>() > 1,
+            agents: brain.config.upstreams.iter().map(fleet::agent).collect(),
             brain,
         }
     }
@@ -88,21 +105,33 @@ impl ProxyHttp for Proxy {
             reply::send_bare(session, 403).await?;
             return Ok(true);
         }
+        if self.admit(session, passage).await? {
+            return Ok(true);
+        }
         self.receive(session, passage).await
     }
 
-    async fn upstream_peer(&self, _: &mut Session, passage: &mut Passage) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, session: &mut Session, passage: &mut Passage) -> Result<Box<HttpPeer>> {
         passage.rearm();
+        let server = self.seat(session, passage)?;
+        let Some(address) = server.address() else {
+            let mut error = Error::explain(ErrorType::ConnectNoRoute, "its name leads nowhere");
+            error.as_up();
+            return Err(self.unreached(passage, error));
+        };
         let Some(upstream) = self.brain.upstreams.get(passage.upstream) else {
             return Error::e_explain(ErrorType::InternalError, "no such upstream");
         };
-        let Some(address) = upstream.address() else {
-            upstream.look_again();
-            let mut error = Error::explain(ErrorType::ConnectNoRoute, "its name leads nowhere");
-            error.as_up();
-            return Err(error);
+        let mut peer = match &upstream.config.trust {
+            None => HttpPeer::new(address, false, String::new()),
+            Some(trust) => {
+                let mut peer = HttpPeer::new(address, true, server.name().to_owned());
+                peer.options.ca = Some(trust.roots());
+                // Pingora keeps connections apart by address and name, not by whom they were checked against.
+                peer.group_key = passage.upstream as u64;
+                peer
+            }
         };
-        let mut peer = HttpPeer::new(address, false, String::new());
         peer.options.connection_timeout = Some(upstream.config.connect_timeout);
         // A pull may say nothing for as long as it likes; an ask has a bound, if a generous one.
         peer.options.read_timeout = passage.is_ask.then_some(upstream.config.read_timeout);
@@ -116,8 +145,15 @@ impl ProxyHttp for Proxy {
         request: &mut RequestHeader,
         passage: &mut Passage,
     ) -> Result<()> {
+        if let Some(server) = self.server(passage) {
+            request.insert_header(header::HOST, server.host.clone())?;
+        }
         if let Some(upstream) = self.brain.upstreams.get(passage.upstream) {
-            request.insert_header(header::HOST, &upstream.config.authority)?;
+            self.dress(request, &upstream.config, passage)?;
+        }
+        if self.chooses(passage) {
+            // Said to us.
+            request.remove_header(&errand::SERVER);
         }
         if let Held::Whole(body) = &passage.body
             && !body.is_empty()
@@ -131,6 +167,10 @@ impl ProxyHttp for Proxy {
         }
         if passage.decoded {
             request.remove_header(&header::CONTENT_ENCODING);
+        }
+        if let Some(trace) = &passage.trace {
+            let (name, value) = trace.traceparent();
+            request.insert_header(name, value)?;
         }
         if passage.listing.is_some() {
             // What is to be added to must come as it is.
@@ -157,8 +197,13 @@ impl ProxyHttp for Proxy {
         if std::mem::replace(&mut passage.body_sent, true) {
             return Ok(());
         }
-        passage.share = None;
-        match std::mem::take(&mut passage.body) {
+        let held = if passage.keeps_body && matches!(passage.body, Held::Whole(_)) {
+            passage.body.clone()
+        } else {
+            passage.share = None;
+            std::mem::take(&mut passage.body)
+        };
+        match held {
             Held::Nothing => {}
             // The piece that Pingora brings is the tail that it happened to keep; all of it is here.
             Held::Whole(whole) => *body = Some(whole),
@@ -182,6 +227,7 @@ impl ProxyHttp for Proxy {
         if response.status.is_informational() {
             return Ok(());
         }
+        self.heard(session, response, passage)?;
         passage.first_byte.get_or_insert_with(|| passage.start.elapsed());
         let compressed = response.headers.contains_key(header::CONTENT_ENCODING);
         if response.status != 200 || compressed {
@@ -198,6 +244,7 @@ impl ProxyHttp for Proxy {
         if response.status.is_server_error() {
             self.upstream_error(passage, "status");
         }
+        self.open_to_page(session, response, passage.cors)?;
         reply::label_headers(response, passage)
     }
 
@@ -221,10 +268,23 @@ impl ProxyHttp for Proxy {
         passage: &mut Passage,
         error: Box<Error>,
     ) -> Box<Error> {
-        if let Some(upstream) = self.brain.upstreams.get(passage.upstream) {
-            upstream.look_again();
-        }
-        error
+        self.unreached(passage, error)
+    }
+
+    fn error_while_proxy(
+        &self,
+        peer: &HttpPeer,
+        session: &mut Session,
+        error: Box<Error>,
+        passage: &mut Passage,
+        client_reused: bool,
+    ) -> Box<Error> {
+        self.broken(session, passage, error.more_context(format!("Peer: {peer}")), client_reused)
+    }
+
+    fn suppress_proxy_warn_log(&self, _: &Session, _: &Passage, _: &Error, _: ProxyWarnLogContext) -> bool {
+        // As for errors: `errand.rs` says and counts it.
+        true
     }
 
     async fn fail_to_proxy(
@@ -256,6 +316,7 @@ impl ProxyHttp for Proxy {
         let left = error.is_some_and(|error| *error.esource() == ErrorSource::Downstream);
         let code = answered(session).unwrap_or(if left { 499 } else { 0 });
         self.count(passage, code);
+        self.end_trace(passage, code);
         if let Some(error) = error {
             let (method, path) = (&session.req_header().method, session.req_header().uri.path());
             // Not the error's own words: they may quote what was sent.
@@ -271,11 +332,12 @@ impl ProxyHttp for Proxy {
 impl Proxy {
     /// Status, kind and words for a failed request; status 0 when nobody is left to read them.
     fn verdict_on(&self, error: &Error, passage: &Passage) -> (u16, &'static str, String) {
-        let upstream = self.brain.upstreams.get(passage.upstream).map(|u| u.config.authority.clone());
+        let upstream = self.server(passage).map(|server| server.authority.clone());
         let upstream = upstream.unwrap_or_default();
         let at = |what: &str| format!("upstream {upstream} {what}");
         match (error.esource(), error.etype()) {
             (_, ErrorType::HTTPStatus(413)) => (413, "body", self.too_large()),
+            (_, etype) if *etype == errand::NO_SUCH_SERVER => (400, "server", self.servers_named(passage)),
             (_, ErrorType::HTTPStatus(code)) => (*code, "status", "request refused".into()),
             (ErrorSource::Upstream, ErrorType::ConnectTimedout) => {
                 (502, "connect_timeout", at("does not take connections in time"))
@@ -289,6 +351,12 @@ impl Proxy {
             ) => (502, "connect", at("cannot be reached; is Ollama running?")),
             (ErrorSource::Upstream, ErrorType::InvalidHTTPHeader) => {
                 (502, "garbage", at("does not speak HTTP"))
+            }
+            (
+                ErrorSource::Upstream,
+                ErrorType::TLSHandshakeFailure | ErrorType::TLSHandshakeTimedout | ErrorType::InvalidCert,
+            ) => {
+                (502, "certificate", at("does not show a certificate that is trusted here, or speaks no TLS"))
             }
             (ErrorSource::Upstream, _) => (502, "reset", at("broke off")),
             (ErrorSource::Downstream, ErrorType::ReadTimedout) => {

@@ -4,13 +4,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::HeaderName;
 
 use super::body::Share;
 use super::listing::Listing;
+use super::origin::Cors;
+use crate::auth::Key;
 use crate::config::Route;
 use crate::dialect::Dialect;
 use crate::experiment::Arm;
 use crate::metrics::Metrics;
+use crate::trace::Trace;
+use crate::upstream::{Errand, Seat};
 
 /// Per-request state, handed from filter to filter.
 pub struct Passage {
@@ -21,8 +26,20 @@ pub struct Passage {
     pub(super) verdict: Option<Label>,
     /// Index of the upstream that it goes to.
     pub(super) upstream: usize,
-    /// What replaces or precedes the body that Pingora would send; taken when it is sent. Safe, since asks
-    /// are POSTs and Pingora tries those again only before a byte was sent.
+    /// What places it among several servers.
+    pub(super) errand: Errand,
+    /// Index of the server that it was last sent to.
+    pub(super) server: usize,
+    /// Its place there.
+    pub(super) seat: Option<Seat>,
+    /// The servers that were tried, bit by bit.
+    pub(super) tried: u64,
+    /// A kept connection had been closed by the server, and the request was sent again.
+    pub(super) restarted: bool,
+    /// The body is kept until a reply comes: another server may have to get it.
+    pub(super) keeps_body: bool,
+    /// What replaces or precedes the body that Pingora would send; taken when it is sent, unless `keeps_body`. Safe,
+    /// since asks are POSTs and Pingora tries those again only before a byte was sent.
     pub(super) body: Held,
     pub(super) body_sent: bool,
     /// The body's share of what all requests may hold; given back with it.
@@ -43,6 +60,14 @@ pub struct Passage {
     /// When the upstream was turned to.
     pub(super) upstream_since: Option<Instant>,
     pub(super) request_id: String,
+    /// Whose request it is, where keys are asked for.
+    pub(super) key: Option<Arc<Key>>,
+    /// What its `Origin` asks of the reply.
+    pub(super) cors: Cors,
+    /// A header that goes with an error of ours.
+    pub(super) told: Option<(HeaderName, String)>,
+    /// Its spans to be, if it is traced.
+    pub(super) trace: Option<Box<Trace>>,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -59,7 +84,7 @@ pub(super) struct Label {
 }
 
 /// A body read before forwarding.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(super) enum Held {
     /// Nothing was read: Pingora streams it.
     #[default]
@@ -78,6 +103,12 @@ impl Passage {
             dialect: None,
             verdict: None,
             upstream: 0,
+            errand: Errand::default(),
+            server: 0,
+            seat: None,
+            tried: 0,
+            restarted: false,
+            keeps_body: false,
             body: Held::Nothing,
             body_sent: false,
             share: None,
@@ -90,6 +121,10 @@ impl Passage {
             body_wait: Duration::ZERO,
             upstream_since: None,
             request_id: String::new(),
+            key: None,
+            cors: Cors::None,
+            told: None,
+            trace: None,
             metrics,
         }
     }
@@ -97,7 +132,18 @@ impl Passage {
     /// Before each attempt at the upstream.
     pub(super) fn rearm(&mut self) {
         self.body_sent = false;
+        self.passed = 0;
         self.upstream_since.get_or_insert_with(Instant::now);
+    }
+
+    /// Whether there are models that its key may not use.
+    pub(super) fn is_limited(&self) -> bool {
+        self.key.as_ref().is_some_and(|key| key.is_limited())
+    }
+
+    /// Whether its key may use that model.
+    pub(super) fn may_use(&self, model: &str) -> bool {
+        self.key.as_ref().is_none_or(|key| key.may_use(model))
     }
 
     pub(super) fn route(&self) -> Route {

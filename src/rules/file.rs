@@ -57,6 +57,21 @@ pub(crate) struct Sources {
     pub(crate) problems: Vec<Problem>,
 }
 
+impl Sources {
+    /// Adds a file that is not on disk, where it would stand if it were, in place of one of that name.
+    pub(super) fn put(&mut self, dir: &Path, file: &str, text: String) {
+        let path = dir.join(file);
+        let depth = |path: &Path| path.components().count();
+        let after = |other: &Source| {
+            (depth(&other.path), other.teaches(), &*other.path) > (depth(&path), false, &*path)
+        };
+        self.problems.retain(|problem| problem.file != path);
+        self.files.retain(|source| source.path != path);
+        let at = self.files.iter().position(after).unwrap_or(self.files.len());
+        self.files.insert(at, Source::new(path, text));
+    }
+}
+
 /// Reads `dir/*.toml`, `dir/answers/*.toml` and `dir/examples/*.tsv`, each sorted by file name, in this order.
 pub(crate) fn read(dir: &Path) -> Sources {
     let mut sources = Sources { files: Vec::new(), hash: String::new(), problems: Vec::new() };
@@ -157,6 +172,25 @@ mod tests {
         let names: Vec<&str> = sources.files.iter().map(|s| s.text.as_str()).collect();
         assert_eq!(names, ["a.toml", "b.toml", "answers/0.toml"]);
         assert!(sources.problems.is_empty());
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_takes_its_place_in_the_order() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("answers")).unwrap();
+        fs::create_dir(dir.path().join("examples")).unwrap();
+        for name in ["a.toml", "c.toml", "answers/b.toml", "examples/a.tsv"] {
+            fs::write(dir.path().join(name), name).unwrap();
+        }
+        let order = |file: &str| {
+            let mut sources = read(dir.path());
+            sources.put(dir.path(), file, "new".into());
+            sources.files.into_iter().map(|s| s.text).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(order("b.toml"), "a.toml new c.toml answers/b.toml examples/a.tsv");
+        assert_eq!(order("d.toml"), "a.toml c.toml new answers/b.toml examples/a.tsv");
+        assert_eq!(order("a.toml"), "new c.toml answers/b.toml examples/a.tsv");
+        assert_eq!(order("answers/c.toml"), "a.toml c.toml answers/b.toml new examples/a.tsv");
     }
 
     #[test]

@@ -13,12 +13,12 @@ use std::time::SystemTime;
 use crate::answers::doubt::Doubts;
 use crate::answers::fitting::Fitting;
 use crate::answers::{Answer, example};
-use crate::ask::Has;
+use crate::ask::{Ask, Has};
 use crate::category::Category;
 use crate::dialect::Family;
 use crate::intent::Wish;
 use crate::problem::Problem;
-use crate::text::Language;
+use crate::text::{self, Language};
 use conditions::Conditions;
 use matching::Matcher;
 use taught::Taught;
@@ -89,6 +89,26 @@ pub struct Facts<'a> {
     pub language: Language,
 }
 
+impl<'a> Facts<'a> {
+    /// Of an ask whose text has been looked at: `seen` is its window ([`crate::text::window`]), `folded` that folded.
+    pub fn of(ask: &'a Ask<'_>, seen: &'a str, folded: &'a str) -> Self {
+        Self {
+            text: seen,
+            folded,
+            words: if seen.len() == ask.text.len() {
+                text::count_folded_words(folded)
+            } else {
+                text::count_words(&ask.text)
+            },
+            turns: ask.turns,
+            model: &ask.model,
+            family: ask.dialect.family(),
+            has: ask.has,
+            language: text::language(seen),
+        }
+    }
+}
+
 /// One rule: what follows from it. An answer that may be chosen by its own `match` or examples is the rule
 /// `answers/NAME`.
 #[derive(Debug)]
@@ -156,6 +176,18 @@ impl Snapshot {
     /// Reads and compiles a rules directory, or says everything that is wrong with it.
     pub fn load(dir: &Path, vocabulary: &Vocabulary<'_>) -> Result<Self, Vec<Problem>> {
         compile::compile(file::read(dir), vocabulary)
+    }
+
+    /// The same with one file that is not there: `text` under the name `file`, in place of one of that name.
+    pub fn load_with(
+        dir: &Path,
+        file: &str,
+        text: String,
+        vocabulary: &Vocabulary<'_>,
+    ) -> Result<Self, Vec<Problem>> {
+        let mut sources = file::read(dir);
+        sources.put(dir, file, text);
+        compile::compile(sources, vocabulary)
     }
 
     /// The rule that a message gets: the highest priority that matches, among equals the first in the files.

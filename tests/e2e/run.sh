@@ -37,6 +37,9 @@ fi
 if PROMTOOL=$(scripts/tools.sh promtool 2>"$cache/promtool.log"); then export PROMTOOL
 else skip "promtool check metrics" "$(tail -1 "$cache/promtool.log")"; fi
 
+if PROMETHEUS=$(scripts/tools.sh prometheus 2>"$cache/promtool.log"); then export PROMETHEUS
+else skip "a real Prometheus and the dashboard's queries" "$(tail -1 "$cache/promtool.log")"; fi
+
 # --- Python
 venv=$cache/e2e-venv
 wanted=$(cat $here/requirements.txt)

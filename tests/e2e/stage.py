@@ -137,6 +137,7 @@ def main():
     command = sys.argv[2:]
     with contextlib.ExitStack() as stack:
         places = {"real": None, "promtool": os.environ.get("PROMTOOL") or shutil.which("promtool")}
+        places["prometheus"] = os.environ.get("PROMETHEUS") or shutil.which("prometheus")
 
         def front(name, upstream, model_name, **more):
             proxy = stack.enter_context(Brainstem(f"brainstem-{name}", upstream))

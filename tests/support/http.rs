@@ -44,6 +44,11 @@ impl Request {
         self
     }
 
+    pub(crate) fn at_path(mut self, path: &str) -> Self {
+        self.path = path.into();
+        self
+    }
+
     pub(crate) fn chunked(mut self, size: usize) -> Self {
         self.chunked = Some(size);
         self

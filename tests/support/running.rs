@@ -49,6 +49,8 @@ pub(crate) struct Options {
     rules: Vec<(String, String)>,
     rules_at: Option<PathBuf>,
     environment: Vec<(String, String)>,
+    files: Vec<(String, Vec<u8>)>,
+    admin_key: Option<String>,
     upstream: Option<SocketAddr>,
 }
 
@@ -71,15 +73,24 @@ impl Options {
         self
     }
 
-    fn bare() -> Self {
+    /// Without an upstream yet.
+    pub(crate) fn bare() -> Self {
         let rules =
             vec![("rules.toml".into(), RULES.into()), ("answers/answers.toml".into(), ANSWERS.into())];
         let environment = Vec::new();
-        Self { config: toml::Table::new(), rules, rules_at: None, environment, upstream: None }
-            .set("classifier.mode", "off")
-            .set("upstream.default.poll", "100ms")
-            .set("proxy.threads", 2)
-            .set("proxy.grace", "2s")
+        Self {
+            config: toml::Table::new(),
+            rules,
+            rules_at: None,
+            environment,
+            files: Vec::new(),
+            admin_key: None,
+            upstream: None,
+        }
+        .set("classifier.mode", "off")
+        .set("upstream.default.poll", "100ms")
+        .set("proxy.threads", 2)
+        .set("proxy.grace", "2s")
     }
 
     /// `section.key` or `section.name.key`.
@@ -99,6 +110,18 @@ impl Options {
     pub(crate) fn rules(mut self, file: &str, text: &str) -> Self {
         self.rules.retain(|(name, _)| name != file);
         self.rules.push((file.into(), text.into()));
+        self
+    }
+
+    /// A file in the directory that it runs in.
+    pub(crate) fn file(mut self, name: &str, bytes: impl Into<Vec<u8>>) -> Self {
+        self.files.push((name.into(), bytes.into()));
+        self
+    }
+
+    /// The key that its admin address asks for.
+    pub(crate) fn admin_key(mut self, key: &str) -> Self {
+        self.admin_key = Some(key.to_owned());
         self
     }
 
@@ -156,6 +179,7 @@ pub(crate) struct Running {
     pub(crate) admin: SocketAddr,
     pub(crate) dir: TempDir,
     pub(crate) child: Child,
+    admin_key: Option<String>,
     log: Arc<Mutex<Vec<String>>>,
 }
 
@@ -177,6 +201,9 @@ impl Running {
     fn try_start(options: &Options) -> Result<Self, String> {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("brainstem.toml"), options.config.to_string()).unwrap();
+        for (name, bytes) in &options.files {
+            std::fs::write(dir.path().join(name), bytes).unwrap();
+        }
         for (name, text) in &options.rules {
             let file = dir.path().join("rules").join(name);
             std::fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -201,7 +228,8 @@ impl Running {
             }
         });
         let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut running = Self { proxy: anywhere, admin: anywhere, dir, child, log };
+        let admin_key = options.admin_key.clone();
+        let mut running = Self { proxy: anywhere, admin: anywhere, dir, child, admin_key, log };
         running.wait_for_ports()?;
         running.wait_until_ready(options)?;
         Ok(running)
@@ -216,6 +244,7 @@ impl Running {
         loop {
             let log = self.log();
             let proxy = address_after(&log, "listening on http://");
+            let proxy = proxy.or_else(|| address_after(&log, "listening on https://"));
             let admin = address_after(&log, "explain on http://");
             if let (Some(proxy), Some(admin)) = (proxy, admin) {
                 (self.proxy, self.admin) = (proxy, admin);
@@ -278,7 +307,14 @@ impl Running {
     /// `GET` on the admin address.
     #[track_caller]
     pub(crate) fn admin(&self, path: &str) -> Reply {
-        send(self.admin, &Request::get(path))
+        let request = Request::get(path);
+        send(
+            self.admin,
+            &match &self.admin_key {
+                Some(key) => request.header("Authorization", &format!("Bearer {key}")),
+                None => request,
+            },
+        )
     }
 
     #[track_caller]

@@ -69,6 +69,8 @@ struct Shared {
     script: Mutex<Script>,
     /// `None`: `/api/tags` is answered 404, so the list stays unknown.
     models: Mutex<Option<Vec<String>>>,
+    /// `None`: looks at `/api/ps` are answered 404, so what is in memory stays unknown.
+    memory: Mutex<Option<Vec<String>>>,
     /// The script answers `/api/tags`, too.
     tags_by_script: AtomicBool,
     received: Mutex<Vec<Received>>,
@@ -95,6 +97,7 @@ impl Upstream {
         let shared = Arc::new(Shared {
             script: Mutex::new(script),
             models: Mutex::new(Some(vec!["llama3.2:latest".into()])),
+            memory: Mutex::new(None),
             tags_by_script: AtomicBool::new(false),
             received: Mutex::default(),
             connections: AtomicUsize::new(0),
@@ -131,6 +134,12 @@ impl Upstream {
 
     pub(crate) fn models(&self, models: Option<&[&str]>) {
         *self.shared.models.lock().unwrap() =
+            models.map(|models| models.iter().map(|m| (*m).to_owned()).collect());
+    }
+
+    /// What it says it has in memory.
+    pub(crate) fn memory(&self, models: Option<&[&str]>) {
+        *self.shared.memory.lock().unwrap() =
             models.map(|models| models.iter().map(|m| (*m).to_owned()).collect());
     }
 
@@ -202,6 +211,15 @@ impl Served {
             if received.method == "GET" && received.path == "/api/tags" && self.look() {
                 continue;
             }
+            // The proxy's own look; what a client asks is the script's.
+            let looks = received.header("user-agent").is_some_and(|agent| agent.starts_with("brainstem/"));
+            if looks && received.path == "/api/ps" {
+                let memory = self.shared.memory.lock().unwrap().clone();
+                if self.list(memory).is_err() {
+                    return;
+                }
+                continue;
+            }
             let script = self.shared.script.lock().unwrap().clone();
             let steps = script(&received);
             received.connection = self.number;
@@ -222,12 +240,17 @@ impl Served {
             return false;
         }
         let models = self.shared.models.lock().unwrap().clone();
+        self.list(models).is_ok()
+    }
+
+    /// A list of models; `None` is answered 404.
+    fn list(&mut self, models: Option<Vec<String>>) -> std::io::Result<()> {
         let Some(models) = models else {
-            return self.stream.write_all(&reply(404, "text/plain", b"404 page not found")).is_ok();
+            return self.stream.write_all(&reply(404, "text/plain", b"404 page not found"));
         };
         let list: Vec<_> = models.iter().map(|m| serde_json::json!({"name": m, "model": m})).collect();
         let body = serde_json::json!({ "models": list }).to_string();
-        self.stream.write_all(&reply(200, "application/json; charset=utf-8", body.as_bytes())).is_ok()
+        self.stream.write_all(&reply(200, "application/json; charset=utf-8", body.as_bytes()))
     }
 
     /// The next request; `None` when the other side has closed.

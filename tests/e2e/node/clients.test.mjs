@@ -1,6 +1,7 @@
 // The official JavaScript clients: a greeting is answered by brainstem, a heavy question by what stands behind it.
 import assert from 'node:assert/strict';
 import { test as nodeTest } from 'node:test';
+import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
 import Anthropic from '@anthropic-ai/sdk';
 import { generateText, streamText } from 'ai';
 import { createOllama } from 'ai-sdk-ollama';
@@ -210,5 +211,33 @@ test('ai-sdk-ollama: heavy, whole and streamed', async () => {
   assert.ok((await generateText(asked)).text);
   heard.forwarded();
   assert.ok(await streamText(asked).text);
+  heard.forwarded();
+});
+
+// === @ai-sdk/openai-compatible
+
+function compatible() {
+  const heard = listener();
+  const provider = createOpenAICompatible({ name: 'brainstem', baseURL: `${front.proxy}/v1`, fetch: heard.fetch });
+  return { heard, model: provider(front.model) };
+}
+
+for (const text of GREETINGS) {
+  test(`@ai-sdk/openai-compatible: ${text}`, async () => {
+    const { heard, model } = compatible();
+    const whole = await generateText({ model, prompt: text });
+    heard.local();
+    assert.equal(whole.finishReason, 'stop');
+    let said = '';
+    for await (const part of streamText({ model, prompt: text }).textStream) said += part;
+    heard.local();
+    assert.ok(whole.text);
+    assert.equal(said, whole.text);
+  });
+}
+
+test('@ai-sdk/openai-compatible: heavy, streamed', async () => {
+  const { heard, model } = compatible();
+  assert.ok(await streamText({ model, prompt: HEAVY, maxOutputTokens: 8, temperature: 0, seed: 7 }).text);
   heard.forwarded();
 });
