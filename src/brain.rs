@@ -13,11 +13,12 @@ pub use self::consult::Consulted;
 
 use crate::ask::{Ask, Guards};
 use crate::auth::{self, Auth};
-use crate::config::{Config, Mode};
+use crate::config::{Config, Isolation, Light, Mode};
 use crate::decide::{self, Decision, Ground};
 use crate::decisions::{Decisions, Note, Recent};
 use crate::experiment::{self, Arm};
 use crate::intent::Classifier;
+use crate::intent::apart::Apart;
 use crate::intent::worker::{Health, Intent, Load, Manners, Outcome};
 use crate::metrics::Metrics;
 use crate::problem::Problem;
@@ -88,6 +89,18 @@ impl Brain {
         match &self.intent {
             Some(intent) => intent.health(),
             None => Health::Down("switched off (classifier.mode)".into()),
+        }
+    }
+
+    /// MLX's memory, in this process or the classifier's own: active, cached, peak, in bytes.
+    pub fn light_memory(&self) -> [(&'static str, usize); 3] {
+        match (self.config.classifier.isolation, self.intent.as_ref().and_then(|intent| intent.memory())) {
+            (Isolation::InProcess, _) => light_memory(),
+            (Isolation::Process, memory) => {
+                let [active, cache, peak] =
+                    memory.unwrap_or_default().map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+                [("active", active), ("cache", cache), ("peak", peak)]
+            }
         }
     }
 
@@ -274,17 +287,20 @@ fn start_intent(config: &Config, metrics: &Metrics) -> std::io::Result<Option<Ar
         preload: config.light.preload,
     };
     let config = config.clone();
-    let load: Load = Box::new(move || load_classifier(&config));
+    let load: Load = Box::new(move || match config.classifier.isolation {
+        Isolation::InProcess => load_classifier(&config.classifier.model, &config.light),
+        Isolation::Process => Ok(Box::new(Apart::start(&config.classifier, &config.light)?)),
+    });
     Ok(Some(Arc::new(Intent::start(manners, metrics.light_restarts.clone(), load)?)))
 }
 
-/// The classifier that the config names, on the calling thread, where it must stay.
+/// The classifier in that place, on the calling thread, where it must stay.
 ///
 /// # Errors
 /// Why there is none, in one line.
 #[cfg(feature = "mlx")]
-pub fn load_classifier(config: &Config) -> Result<Box<dyn Classifier>, String> {
-    crate::intent::load::load(&config.classifier.model, &config.light)
+pub fn load_classifier(model: &Path, light: &Light) -> Result<Box<dyn Classifier>, String> {
+    crate::intent::load::load(model, light)
 }
 
 /// Built without MLX: there is none.
@@ -292,7 +308,7 @@ pub fn load_classifier(config: &Config) -> Result<Box<dyn Classifier>, String> {
 /// # Errors
 /// Always.
 #[cfg(not(feature = "mlx"))]
-pub fn load_classifier(_: &Config) -> Result<Box<dyn Classifier>, String> {
+pub fn load_classifier(_: &Path, _: &Light) -> Result<Box<dyn Classifier>, String> {
     Err("this brainstem was built without MLX".into())
 }
 

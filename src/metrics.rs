@@ -49,6 +49,8 @@ pub struct Metrics {
     pub overhead_seconds: Histogram,
     /// `upstream_errors_total{upstream,kind}`
     pub upstream_errors: IntCounterVec,
+    /// `streams_cut_total{upstream,how}`
+    pub streams_cut: IntCounterVec,
     /// `upstream_up{upstream}`
     pub upstream_up: GaugeVec,
     /// `server_up{upstream,server}`
@@ -175,6 +177,12 @@ impl Metrics {
                 "upstream_errors_total",
                 "Failures of an upstream, its own error replies included.",
                 &["upstream", "kind"],
+            )?,
+            streams_cut: counters(
+                &r,
+                "streams_cut_total",
+                "Streams that an upstream did not finish; the client was told.",
+                &["upstream", "how"],
             )?,
             upstream_up: gauges(&r, "upstream_up", "1 if it answered the last look.", &["upstream"])?,
             server_up: gauges(

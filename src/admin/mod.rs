@@ -136,7 +136,7 @@ impl Admin {
                 metrics.decision_log_disk.with_label_values(&[kind]).set(bytes as f64);
             }
         }
-        for (kind, bytes) in crate::brain::light_memory() {
+        for (kind, bytes) in self.brain.light_memory() {
             metrics.light_memory.with_label_values(&[kind]).set(bytes as f64);
         }
         match metrics.text() {

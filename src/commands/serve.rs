@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::proxy::http_proxy;
-use pingora::server::configuration::ServerConf;
+use pingora::server::configuration::{Opt, ServerConf};
 use pingora::server::{Server, ShutdownWatch};
 use pingora::services::background::{BackgroundService, background_service};
 use pingora::services::listening::Service;
@@ -19,6 +19,7 @@ use crate::cli::Settings;
 use crate::config::Config;
 use crate::proxy::Proxy;
 use crate::proxy::door::{Crowd, Door, Filter};
+use crate::proxy::patience::Patience;
 use crate::rules;
 use crate::tls::Shown;
 use crate::watched::{self, Watched};
@@ -26,16 +27,24 @@ use crate::watched::{self, Watched};
 /// Bytes that a reply gathers before it is sent; a flush sends less.
 const WRITE_BUFFER: usize = 4 * 1024;
 
+/// No socket can be there: without `proxy.upgrade_sock` listeners are handed to nobody. Pingora's own default lies
+/// in `/tmp`, where anybody may be waiting for them.
+const NOWHERE: &str = "/dev/null/upgrade.sock";
+
 /// Runs the proxy. Returns only if it cannot start; Pingora ends the process itself.
 ///
 /// # Errors
 /// What is wrong with config or rules, or the address that is taken.
-pub fn run(settings: &Settings) -> Result<(), Failure> {
+pub fn run(settings: &Settings, upgrade: bool) -> Result<(), Failure> {
     let mut config = settings.load()?;
     crate::log::start(&config.log);
     config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    config.proxy.listen = free(config.proxy.listen, "proxy.listen or --listen")?;
-    config.admin = config.admin.map(|at| free(at, "admin.listen or --admin")).transpose()?;
+    if upgrade {
+        may_take_over(&config)?;
+    } else {
+        config.proxy.listen = free(config.proxy.listen, "proxy.listen or --listen")?;
+        config.admin = config.admin.map(|at| free(at, "admin.listen or --admin")).transpose()?;
+    }
     let brain = Arc::new(Brain::open(config, true)?);
     let _watch = watch_rules(&brain)?;
     let _keys = watch_keys(&brain)?;
@@ -43,12 +52,17 @@ pub fn run(settings: &Settings) -> Result<(), Failure> {
     let shown = shown.map_err(|problem| vec![problem])?.map(Arc::new);
     let _certificate = shown.as_ref().map(|shown| watch_certificate(&brain, shown)).transpose()?;
     let config = &brain.config;
-    let mut server = Server::new_with_opt_and_conf(None, pingora_conf(config));
+    let opt = Opt { upgrade, ..Opt::default() };
+    let mut server = Server::new_with_opt_and_conf(opt, pingora_conf(config));
+    if upgrade {
+        tracing::info!("waiting for the listeners: the running brainstem hands them over on SIGQUIT");
+    }
     server.bootstrap();
     let limits = &config.limits;
     let crowd =
         Arc::new(Crowd::new(limits.connections, limits.connections_per_address, brain.metrics.clone()));
     let proxy = http_proxy(&server.configuration, Proxy::new(brain.clone()));
+    let proxy = Patience::new(proxy, limits.header_timeout, brain.metrics.clone());
     let mut proxy = Service::new("proxy".into(), Door::new(crowd.clone(), proxy));
     proxy.set_connection_filter(Arc::new(Filter(crowd)));
     // Pingora's 1460 bytes would part a local answer's head from its body.
@@ -147,6 +161,23 @@ fn free(at: SocketAddr, key: &str) -> Result<SocketAddr, Failure> {
     TcpListener::bind(at).and_then(|listener| listener.local_addr()).map_err(taken)
 }
 
+/// What `--upgrade` needs.
+fn may_take_over(config: &Config) -> Result<(), Failure> {
+    if !cfg!(target_os = "linux") {
+        return Err(Failure::new("--upgrade works on Linux only"));
+    }
+    if config.proxy.upgrade_sock.is_none() {
+        return Err(Failure::new("--upgrade needs proxy.upgrade_sock, the same in both processes"));
+    }
+    let any_port = [Some(config.proxy.listen), config.admin].into_iter().flatten().any(|at| at.port() == 0);
+    if any_port {
+        return Err(Failure::new(
+            "--upgrade needs the running brainstem's own ports in proxy.listen and admin.listen",
+        ));
+    }
+    Ok(())
+}
+
 fn pingora_conf(config: &Config) -> ServerConf {
     ServerConf {
         threads: config.proxy.threads,
@@ -156,6 +187,7 @@ fn pingora_conf(config: &Config) -> ServerConf {
         upstream_keepalive_pool_size: 256,
         // Whom to trust comes with each upstream (src/tls.rs); Pingora's own store stays empty.
         ca_file: Some("/dev/null".to_owned()),
+        upgrade_sock: config.proxy.upgrade_sock.clone().unwrap_or_else(|| NOWHERE.to_owned()),
         ..ServerConf::default()
     }
 }

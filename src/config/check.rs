@@ -10,8 +10,8 @@ use std::time::Duration;
 use super::env::SaidBy;
 use super::raw::{Key, RawCategory, RawConfig, RawExperiment, RawTrace, RawUpstream};
 use super::{
-    CategoryPolicy, Classifier, Config, Decisions, Experiment, Light, Limits, Log, Manage, Mode, Proxy,
-    Route, Trace, Upstream,
+    CategoryPolicy, Classifier, Config, Decisions, Experiment, Isolation, Light, Limits, Log, Manage, Mode,
+    Proxy, Route, Trace, Upstream,
 };
 use crate::category::Category;
 use crate::problem::{Problem, nearest};
@@ -55,6 +55,7 @@ impl<'a> Checker<'a> {
             grace: self.span("proxy.grace", &raw.proxy.grace, "30s", "0s", "1h"),
             origins: self.origins(raw.proxy.origins),
             tls: self.tls(raw.proxy.tls),
+            upgrade_sock: Some(self.take(raw.proxy.upgrade_sock, String::new())).filter(|at| !at.is_empty()),
         };
         let admin_key = raw.admin.require_key.as_ref().map(toml::Spanned::span);
         let require_key = self.take(raw.admin.require_key, false);
@@ -71,6 +72,7 @@ impl<'a> Checker<'a> {
             timeout: self.span("classifier.timeout", &raw.classifier.timeout, "8s", "1s", "10s"),
             queue: self.plain("classifier.queue", &raw.classifier.queue, 8, 0..=64),
             cooldown: self.span("classifier.cooldown", &raw.classifier.cooldown, "30s", "1s", "1h"),
+            isolation: self.read("classifier.isolation", &raw.classifier.isolation, "in-process", isolation),
         };
         self.plain("light.max_concurrent", &raw.light.max_concurrent, 1, 1..=1);
         self.plain("light.max_cached_models", &raw.light.max_cached_models, 1, 1..=1);
@@ -85,6 +87,8 @@ impl<'a> Checker<'a> {
             max_inspect: self.bytes("limits.max_inspect", &raw.limits.max_inspect, "16MiB"),
             inflight: self.bytes("limits.inflight", &raw.limits.inflight, "256MiB"),
             body_timeout: self.span("limits.body_timeout", &raw.limits.body_timeout, "30s", "1s", "1h"),
+            body_deadline: self.span("limits.body_deadline", &raw.limits.body_deadline, "10m", "1s", "24h"),
+            header_timeout: self.span("limits.header_timeout", &raw.limits.header_timeout, "90s", "1s", "1h"),
             max_headers: self.bytes("limits.max_headers", &raw.limits.max_headers, "256KiB"),
             connections: self.plain("limits.connections", &raw.limits.connections, 4096, 1..=1_000_000),
             connections_per_address: self.plain(
@@ -369,6 +373,7 @@ macro_rules! fallback {
 fallback! {
     SocketAddr => SocketAddr::from(([127, 0, 0, 1], 0)),
     Duration => Duration::ZERO,
+    Isolation => Isolation::InProcess,
     u64 => 0,
     usize => 0,
     Manage => Manage::First,
@@ -461,6 +466,10 @@ fn manage(text: &str) -> Result<Manage, String> {
 
 fn mode(text: &str) -> Result<Mode, String> {
     Ok([Mode::On, Mode::Off, Mode::Shadow][one_of(text, &["on", "off", "shadow"])?])
+}
+
+fn isolation(text: &str) -> Result<Isolation, String> {
+    Ok([Isolation::InProcess, Isolation::Process][one_of(text, &["in-process", "process"])?])
 }
 
 fn format(text: &str) -> Result<String, String> {

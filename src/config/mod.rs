@@ -75,6 +75,8 @@ pub struct Proxy {
     pub origins: Vec<String>,
     /// `[proxy.tls]`, absent if no certificate is named.
     pub tls: Option<Tls>,
+    /// Where listeners are handed over, if they may be.
+    pub upgrade_sock: Option<String>,
 }
 
 /// `[proxy.tls]`
@@ -187,6 +189,15 @@ pub enum Mode {
     Off,
 }
 
+/// Where the classifier lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isolation {
+    /// On a thread of the proxy's own process.
+    InProcess,
+    /// In a process of its own, which may die without harm.
+    Process,
+}
+
 /// `[classifier]`
 #[derive(Debug, Clone)]
 pub struct Classifier {
@@ -200,6 +211,8 @@ pub struct Classifier {
     pub queue: usize,
     /// How long the breaker stays open.
     pub cooldown: Duration,
+    /// Where it lives.
+    pub isolation: Isolation,
 }
 
 /// `[light]`: the guards of everything that MLX runs.
@@ -226,6 +239,10 @@ pub struct Limits {
     pub inflight: usize,
     /// Between two reads of a request's body.
     pub body_timeout: Duration,
+    /// An ask's body in all.
+    pub body_deadline: Duration,
+    /// From when a connection is ready for a request until its header is there.
+    pub header_timeout: Duration,
     /// The size of a request's header lines together.
     pub max_headers: usize,
     /// Connections of clients at one time.

@@ -37,6 +37,7 @@ pub(super) struct RawProxy {
     pub(super) grace: Key<String>,
     pub(super) origins: Key<Vec<String>>,
     pub(super) tls: RawTls,
+    pub(super) upgrade_sock: Key<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -94,6 +95,7 @@ pub(super) struct RawClassifier {
     pub(super) timeout: Key<String>,
     pub(super) queue: Key<usize>,
     pub(super) cooldown: Key<String>,
+    pub(super) isolation: Key<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -114,6 +116,8 @@ pub(super) struct RawLimits {
     pub(super) max_inspect: Key<String>,
     pub(super) inflight: Key<String>,
     pub(super) body_timeout: Key<String>,
+    pub(super) body_deadline: Key<String>,
+    pub(super) header_timeout: Key<String>,
     pub(super) max_headers: Key<String>,
     pub(super) connections: Key<usize>,
     pub(super) connections_per_address: Key<usize>,
@@ -163,6 +167,7 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
             "list_auto",
             "grace",
             "origins",
+            "upgrade_sock",
         ],
     ),
     ("proxy.tls", &["cert", "key"]),
@@ -186,7 +191,7 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ),
     ("categories", &["route", "upstream", "model"]),
     ("auth", &["keys", "forward"]),
-    ("classifier", &["mode", "model", "timeout", "queue", "cooldown"]),
+    ("classifier", &["mode", "model", "timeout", "queue", "cooldown", "isolation"]),
     ("light", &["only_light", "max_bytes", "max_concurrent", "max_cached_models", "preload", "cache_limit"]),
     (
         "limits",
@@ -195,6 +200,8 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
             "max_inspect",
             "inflight",
             "body_timeout",
+            "body_deadline",
+            "header_timeout",
             "max_headers",
             "connections",
             "connections_per_address",

@@ -57,16 +57,16 @@ impl Proxy {
         passage.request_id = request_id(&request.headers);
         passage.trace = self.begin_trace(&request.headers, dialect, passage.start);
         passage.verdict = Some(Label::undecided(Route::Upstream));
-        let bypassed = request.headers.get(reply::BYPASS).is_some_and(|v| v == "1" || v == "true");
+        passage.bypassed = request.headers.get(reply::BYPASS).is_some_and(|v| v == "1" || v == "true");
         let limits = &self.brain.config.limits;
         session.set_read_timeout(Some(limits.body_timeout));
         // A key that may not use every model has its body read all the same.
-        if bypassed && !passage.is_limited() {
+        if passage.bypassed && !passage.is_limited() {
             return if self.chooses(passage) { self.peek(session, passage).await } else { Ok(false) };
         }
         let clock = Instant::now();
         let room = Room { max_body: limits.max_body, max_inspect: limits.max_inspect, budget: &self.budget };
-        let read = body::read(session, room).await;
+        let read = body::read_within(limits.body_deadline, session, room).await;
         passage.body_wait = clock.elapsed();
         match read? {
             Body::TooLarge => {
@@ -90,7 +90,7 @@ impl Proxy {
                     return Ok(true);
                 }
                 passage.share = Some(share);
-                self.consider(session, passage, dialect, bytes, bypassed).await
+                self.consider(session, passage, dialect, bytes).await
             }
         }
     }
@@ -102,7 +102,6 @@ impl Proxy {
         passage: &mut Passage,
         dialect: Dialect,
         bytes: Bytes,
-        bypassed: bool,
     ) -> Result<bool> {
         let encoding = session.req_header().headers.get(header::CONTENT_ENCODING);
         let plain = match passage.share.as_mut() {
@@ -120,10 +119,12 @@ impl Proxy {
                 return Ok(false);
             }
         };
-        if !passage.may_use(&ask.model) && (bypassed || !is_auto(&ask.model)) {
+        if !passage.may_use(&ask.model) && (passage.bypassed || !is_auto(&ask.model)) {
             return self.refuse_model(session, passage, &ask.model).await;
         }
-        if bypassed || self.brain.config.proxy.bypass_models.iter().any(|m| same_model(m, &ask.model)) {
+        if passage.bypassed || self.brain.config.proxy.bypass_models.iter().any(|m| same_model(m, &ask.model))
+        {
+            passage.bypassed = true;
             passage.errand = self.errand(passage.upstream, &ask, None);
             return Ok(false);
         }

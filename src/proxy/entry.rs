@@ -102,7 +102,7 @@ impl Proxy {
         let limits = &self.brain.config.limits;
         session.set_read_timeout(Some(limits.body_timeout));
         let room = Room { max_body: limits.max_body, max_inspect: limits.max_inspect, budget: &self.budget };
-        match body::read(session, room).await? {
+        match body::read_within(limits.body_deadline, session, room).await? {
             Body::Whole(bytes, share) if body::forwardable(session, &bytes) => {
                 let named = ask::model_of(&bytes).unwrap_or_default();
                 if !passage.may_use(&named) {

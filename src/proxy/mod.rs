@@ -1,15 +1,16 @@
 //! The proxy itself: each Pingora phase in a few lines, in the order in which a request meets them.
 //!
 //! ```text
+//! (before them)          how long a header may take             patience.rs
 //! request_filter         header size, Host, Origin, key         origin.rs · cors.rs · entry.rs
 //!                        read the body, decide, answer here     body.rs · ask.rs · reply.rs
 //! upstream_peer          the server that is best placed         errand.rs · crate::upstream
 //! upstream_request_filter  its Host, its key, the body's new length
 //! request_body_filter    what was read, or what passes          body.rs · passage.rs
 //! response_filter        x-brainstem-* headers                  reply.rs
-//! response_body_filter   `auto` in the lists of models          listing.rs
+//! response_body_filter   `auto` in the lists of models, streams' ends  listing.rs · stream.rs
 //! fail_to_connect, error_while_proxy  on to the next server      errand.rs
-//! fail_to_proxy          the dialect's error                    reply.rs
+//! fail_to_proxy          the dialect's error                    reply.rs · stream.rs
 //! logging                metrics
 //! ```
 
@@ -23,8 +24,10 @@ mod fleet;
 mod listing;
 pub(crate) mod origin;
 mod passage;
+pub(crate) mod patience;
 mod progress;
 mod reply;
+mod stream;
 mod traced;
 mod union;
 
@@ -88,11 +91,14 @@ impl ProxyHttp for Proxy {
     type CTX = Passage;
 
     fn new_ctx(&self) -> Passage {
+        patience::header_arrived();
         Passage::new(self.brain.metrics.clone())
     }
 
     async fn request_filter(&self, session: &mut Session, passage: &mut Passage) -> Result<bool> {
         let limits = &self.brain.config.limits;
+        // Who sends the next request before the reply gets that reply, then the next.
+        session.set_pipelining_enabled(true);
         let headers = session.as_http1().map_or(0, |http| http.get_headers_raw_bytes().len());
         if headers > limits.max_headers {
             self.refuse("headers");
@@ -151,6 +157,7 @@ impl ProxyHttp for Proxy {
         if let Some(upstream) = self.brain.upstreams.get(passage.upstream) {
             self.dress(request, &upstream.config, passage)?;
         }
+        body::say_length_once(request)?;
         if self.chooses(passage) {
             // Said to us.
             request.remove_header(&errand::SERVER);
@@ -183,13 +190,18 @@ impl ProxyHttp for Proxy {
         &self,
         _: &mut Session,
         body: &mut Option<Bytes>,
-        _: bool,
+        end: bool,
         passage: &mut Passage,
     ) -> Result<()> {
         if passage.is_ask {
             let before = if let Held::Prefix(prefix) = &passage.body { prefix.len() } else { 0 };
             passage.passed += before + body.as_ref().map_or(0, Bytes::len);
-            if passage.passed > self.brain.config.limits.max_body {
+            let limits = &self.brain.config.limits;
+            if passage.start.elapsed() > limits.body_deadline && !end {
+                self.refuse("slow_body");
+                return Error::e_explain(ErrorType::HTTPStatus(408), "limits.body_deadline is over");
+            }
+            if passage.passed > limits.max_body {
                 self.refuse("body");
                 return Error::e_explain(ErrorType::HTTPStatus(413), "request body over limits.max_body");
             }
@@ -245,6 +257,7 @@ impl ProxyHttp for Proxy {
             self.upstream_error(passage, "status");
         }
         self.open_to_page(session, response, passage.cors)?;
+        self.follow(response, passage);
         reply::label_headers(response, passage)
     }
 
@@ -258,6 +271,7 @@ impl ProxyHttp for Proxy {
         if let Some(listing) = &mut passage.listing {
             *body = listing.pass(body.take(), end);
         }
+        self.pass_on(body, end, passage);
         Ok(None)
     }
 
@@ -296,6 +310,7 @@ impl ProxyHttp for Proxy {
         let (code, kind, message) = self.verdict_on(error, passage);
         if *error.esource() == ErrorSource::Upstream {
             self.upstream_error(passage, kind);
+            self.tell_cut(session, passage, kind == "read_timeout").await;
         }
         session.set_keepalive(None);
         if code > 0
@@ -337,6 +352,7 @@ impl Proxy {
         let at = |what: &str| format!("upstream {upstream} {what}");
         match (error.esource(), error.etype()) {
             (_, ErrorType::HTTPStatus(413)) => (413, "body", self.too_large()),
+            (_, ErrorType::HTTPStatus(408)) => (408, "slow", TOO_SLOW.into()),
             (_, etype) if *etype == errand::NO_SUCH_SERVER => (400, "server", self.servers_named(passage)),
             (_, ErrorType::HTTPStatus(code)) => (*code, "status", "request refused".into()),
             (ErrorSource::Upstream, ErrorType::ConnectTimedout) => {
@@ -361,7 +377,7 @@ impl Proxy {
             (ErrorSource::Upstream, _) => (502, "reset", at("broke off")),
             (ErrorSource::Downstream, ErrorType::ReadTimedout) => {
                 self.refuse("slow_body");
-                (408, "slow", "the request's body did not come in time".into())
+                (408, "slow", TOO_SLOW.into())
             }
             (ErrorSource::Downstream, ErrorType::InvalidHTTPHeader) => {
                 (400, "framing", "malformed request".into())
@@ -432,6 +448,8 @@ fn host(session: &Session) -> &str {
     let named = session.get_header(header::HOST).and_then(|host| host.to_str().ok());
     named.or_else(|| session.req_header().uri.authority().map(http::uri::Authority::as_str)).unwrap_or("")
 }
+
+const TOO_SLOW: &str = "the request's body did not come in time";
 
 /// Status codes as label values: a closed set, whatever an upstream may say.
 const CODES: &[(u16, &str)] = &[

@@ -11,7 +11,7 @@ use super::listing::Listing;
 use super::origin::Cors;
 use crate::auth::Key;
 use crate::config::Route;
-use crate::dialect::Dialect;
+use crate::dialect::{Dialect, Ending};
 use crate::experiment::Arm;
 use crate::metrics::Metrics;
 use crate::trace::Trace;
@@ -54,6 +54,10 @@ pub struct Passage {
     pub(super) listing: Option<Listing>,
     /// Whether success changes the upstream's list of models.
     pub(super) changes_models: bool,
+    /// Whether the client or the config wants it forwarded untouched.
+    pub(super) bypassed: bool,
+    /// The reply, if it is a stream whose end is waited for.
+    pub(super) ending: Option<Ending>,
     pub(super) first_byte: Option<Duration>,
     /// Waiting for the client's body.
     pub(super) body_wait: Duration,
@@ -117,6 +121,8 @@ impl Passage {
             is_ask: false,
             listing: None,
             changes_models: false,
+            bypassed: false,
+            ending: None,
             first_byte: None,
             body_wait: Duration::ZERO,
             upstream_since: None,

@@ -52,6 +52,8 @@ pub(crate) struct Options {
     files: Vec<(String, Vec<u8>)>,
     admin_key: Option<String>,
     upstream: Option<SocketAddr>,
+    at: [SocketAddr; 2],
+    upgrade: bool,
 }
 
 impl Options {
@@ -86,6 +88,8 @@ impl Options {
             files: Vec::new(),
             admin_key: None,
             upstream: None,
+            at: [SocketAddr::from(([127, 0, 0, 1], 0)); 2],
+            upgrade: false,
         }
         .set("classifier.mode", "off")
         .set("upstream.default.poll", "100ms")
@@ -128,6 +132,18 @@ impl Options {
     /// A rules directory elsewhere.
     pub(crate) fn rules_at(mut self, dir: &Path) -> Self {
         self.rules_at = Some(dir.to_owned());
+        self
+    }
+
+    /// On these addresses: proxy, admin.
+    pub(crate) fn at(mut self, proxy: SocketAddr, admin: SocketAddr) -> Self {
+        self.at = [proxy, admin];
+        self
+    }
+
+    /// Takes the listeners over from one that runs there.
+    pub(crate) fn upgrading(mut self) -> Self {
+        self.upgrade = true;
         self
     }
 
@@ -212,7 +228,8 @@ impl Running {
         let mut child = brainstem()
             .args(["serve", "--config", "brainstem.toml", "--rules"])
             .arg(options.rules_at.as_deref().unwrap_or(Path::new("rules")))
-            .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+            .args(["--listen", &options.at[0].to_string(), "--admin", &options.at[1].to_string()])
+            .args(options.upgrade.then_some("--upgrade"))
             .envs(options.environment.iter().map(|(k, v)| (k, v)))
             .current_dir(dir.path())
             .stdin(Stdio::null())
