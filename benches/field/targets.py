@@ -93,11 +93,13 @@ def bare(program, upstream, cpus, work):
 def brainstem(program, upstream, cpus, work, classifier):
     port, name = free_port(), "brainstem" if classifier == "on" else "rules"
     env = {key: value for key, value in os.environ.items() if not key.startswith(("BRAINSTEM_", "VICTORIA_", "MLX_"))}
-    env |= {"BRAINSTEM_PROXY_THREADS": "1", "BRAINSTEM_CLASSIFIER_MODE": classifier}
+    # As it comes it lets 1,024 connections of one address through; the idle streams are more.
+    env |= {"BRAINSTEM_PROXY_THREADS": "1", "BRAINSTEM_CLASSIFIER_MODE": classifier, "BRAINSTEM_LIMITS_CONNECTIONS": "8000",
+            "BRAINSTEM_LIMITS_CONNECTIONS_PER_ADDRESS": "8000"}
     admin = free_port()
     command = [program, "serve", "--listen", f"127.0.0.1:{port}", "--admin", f"127.0.0.1:{admin}",
                "--upstream", f"http://127.0.0.1:{upstream}"]
     server = Server(name, command, port, os.path.join(work, f"{name}.log"), cpus, env=env, admin=admin).wait()
     shown = "brainstem" if classifier == "on" else "brainstem, classifier off"
-    target = Target(name, shown, port, server.process.pid, first_line([program, "--version"]).split()[-1], "1 proxy thread, as shipped")
+    target = Target(name, shown, port, server.process.pid, first_line([program, "--version"]).split()[-1], "1 proxy thread, 8,000 connections, else as shipped")
     return server, target
