@@ -6,7 +6,7 @@ SECONDS_EACH ?= 30
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test e2e bench fuzz soak lint console light-model setup clean-cache deb book
+.PHONY: help run build test e2e bench bench-field fuzz soak lint console light-model setup clean-cache deb book
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -25,6 +25,9 @@ e2e: setup ## a real Ollama (or OLLAMA_URL=…) behind the proxy, asked by the o
 
 bench: build ## measure against bare Pingora and nginx, write benches/results.md
 	@benches/run.sh
+
+bench-field: setup ## measure against nginx, HAProxy, Envoy and LLM gateways, write docs/benchmarks.md
+	@benches/field/run.sh
 
 fuzz: setup ## every fuzz target for SECONDS_EACH seconds
 	@scripts/fuzz.sh $(SECONDS_EACH)

@@ -2,35 +2,27 @@
 //! rounds, in CPU time of the thread; first times and the classifier on the wall clock. `-- --json` prints what
 //! `benches/overhead.py` puts into its table.
 
-use std::fmt::Write as _;
 use std::hint::black_box;
-use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, anyhow};
 use brainstem::answers::Live;
 use brainstem::ask::{Ask, Has};
 use brainstem::brain::{Around, Brain, vocabulary};
-use brainstem::config::{Config, Mode, Overrides};
+use brainstem::config::{Config, Mode};
 use brainstem::decide::To;
 use brainstem::dialect::{Dialect, Family, Reply, Written};
 use brainstem::intent::worker::{Health, Outcome};
-use brainstem::problem::Problem;
 use brainstem::rules::{Facts, Snapshot};
 use brainstem::text;
-use rustix::time::{ClockId, clock_gettime};
+use parts::{PROMPTS, SEED, WORDS, body, history, interleaved, median, open, prose, told, write_rules};
 use tokio::runtime::Runtime;
+
+mod parts;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Asks of 5 to 25 words, half of them Russian.
-const PROMPTS: &str = include_str!("../src/commands/measure_prompts.txt");
-
-/// Nothing here is random.
-const SEED: u64 = 7;
-
-const ROUNDS: usize = 15;
 const CLASSIFICATIONS: usize = 3000;
 
 /// A line of the table.
@@ -85,84 +77,7 @@ fn measure() -> anyhow::Result<Vec<Row>> {
     Ok(rows)
 }
 
-fn open(mode: Mode) -> anyhow::Result<Brain> {
-    let mut config = Config::load(None, &Overrides::default()).map_err(|all| told(&all))?;
-    config.classifier.mode = mode;
-    Brain::open(config, false).map_err(|all| told(&all))
-}
-
-fn told(problems: &[Problem]) -> anyhow::Error {
-    anyhow!(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
-}
-
-// ---- clocks ----
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(0.0)
-}
-
-/// Microseconds that this thread has had a CPU; what others take meanwhile does not count.
-fn cpu() -> f64 {
-    let spent = clock_gettime(ClockId::ThreadCPUTime);
-    spent.tv_sec as f64 * 1e6 + spent.tv_nsec as f64 / 1e3
-}
-
-/// Microseconds of one call, from as many as fill some milliseconds.
-fn batch(calls: usize, work: &mut dyn FnMut()) -> f64 {
-    let before = cpu();
-    (0..calls).for_each(|_| work());
-    (cpu() - before) / calls as f64
-}
-
-/// Medians for all, each round visiting every one of them.
-fn interleaved(works: &mut [&mut dyn FnMut()]) -> Vec<f64> {
-    let calls: Vec<usize> = works.iter_mut().map(|work| (4000.0 / batch(3, *work)).ceil() as usize).collect();
-    let mut seen = vec![Vec::new(); works.len()];
-    for _ in 0..ROUNDS {
-        for (at, work) in works.iter_mut().enumerate() {
-            seen[at].push(batch(calls[at].clamp(1, 100_000), *work));
-        }
-    }
-    seen.into_iter().map(median).collect()
-}
-
 // ---- asks ----
-
-const WORDS: &str = "the of and to in that is was for as with his they be at one have this from by hot but some what \
-                     there we can out other were all your when up use word how said an each she which do their time";
-
-fn prose(bytes: usize, words: &str) -> String {
-    let mut dice = fastrand::Rng::with_seed(SEED);
-    let words: Vec<&str> = words.split_whitespace().collect();
-    let marks = ["", "", "", "", "", "", ",", ".", ".\n", " \"x\"", "\n "];
-    let mut out = String::with_capacity(bytes + 16);
-    while out.len() < bytes {
-        out.push_str(dice.choice(&words).unwrap_or(&""));
-        out.push_str(dice.choice(marks).unwrap_or(""));
-        out.push(' ');
-    }
-    out
-}
-
-fn body(messages: &[(&str, &str)]) -> Vec<u8> {
-    let messages: Vec<_> = messages
-        .iter()
-        .map(|(role, content)| serde_json::json!({"role": role, "content": content}))
-        .collect();
-    serde_json::json!({"model": "m", "messages": messages, "stream": false}).to_string().into_bytes()
-}
-
-/// Turns of 4 KB, then a short question.
-fn history(bytes: usize) -> Vec<u8> {
-    let turn = prose(4000, WORDS);
-    let mut messages = vec![("system", "You are a careful assistant.")];
-    for at in 0..(bytes / 4200) / 2 * 2 {
-        messages.push((if at % 2 == 0 { "user" } else { "assistant" }, &turn));
-    }
-    messages.push(("user", "and now refactor that function, please"));
-    body(&messages)
-}
 
 fn asks(brain: &Brain, runtime: &Runtime) -> anyhow::Result<Vec<Row>> {
     const RUSSIAN: &str =
@@ -281,39 +196,6 @@ fn first_decisions(runtime: &Runtime) -> anyhow::Result<Vec<Row>> {
 }
 
 // ---- rules ----
-
-/// Rules as people write them: phrases of two words, single words with and without `*`, now and then a regex
-/// or a condition. First words are such as the messages have, so that the search has to look further.
-fn write_rules(dir: &Path, count: usize) -> anyhow::Result<()> {
-    let mut dice = fastrand::Rng::with_seed(SEED);
-    let common: Vec<&str> =
-        PROMPTS.split_whitespace().filter(|w| w.chars().all(char::is_alphabetic)).collect();
-    let syllables = ["ka", "lo", "mi", "ret", "su", "van", "dor", "пе", "ло", "вит", "ска", "нор", "ту"];
-    let mut word = |least: usize| -> String {
-        (0..dice.usize(least..=5)).filter_map(|_| dice.choice(syllables)).collect()
-    };
-    let mut dice = fastrand::Rng::with_seed(SEED + 1);
-    let mut out = String::new();
-    for at in 0..count {
-        writeln!(out, "[[rule]]\nname = \"r{at}\"\ncategory = \"coding\"\npriority = {}", at % 97)?;
-        if at < 10 {
-            // The same ten in every set, with all that rules may have; the messages find them.
-            writeln!(out, "any = [\"{}\"]", ["refactor", "stack trace*", "код", "unit test*"][at % 4])?;
-        } else {
-            let first = dice.choice(&common).map_or_else(String::new, |w| w.to_lowercase());
-            write!(out, "any = [\"{first} {}\", \"{}\", \"{}*\"", word(3), word(4), word(4))?;
-            writeln!(out, ", \"{} {}\"]", word(3), word(3))?;
-        }
-        match at % 20 {
-            3 => writeln!(out, "regex = ['(?i)\\b{}\\d+\\b']", word(4))?,
-            7 => writeln!(out, "words = \"..40\"")?,
-            11 => writeln!(out, "when = {{ language = \"ru\" }}")?,
-            _ => {}
-        }
-        out.push('\n');
-    }
-    Ok(std::fs::write(dir.join("rules.toml"), out)?)
-}
 
 fn matching(config: &Config) -> anyhow::Result<Vec<Row>> {
     let heavy = format!("please refactor this function {}", prose(1900, WORDS));

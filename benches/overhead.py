@@ -96,10 +96,13 @@ LINUX = sys.platform == "linux"
 
 
 def family(pid):
-    """A process and its children: nginx works in a child."""
+    """A process and all that it started: nginx works in a child."""
     listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
     parents = [tuple(map(int, line.split())) for line in listed.splitlines()]
-    return [pid] + [child for child, parent in parents if parent == pid]
+    found = [pid]
+    for one in found:
+        found += [child for child, parent in parents if parent == one]
+    return found
 
 
 def cpu(pids):
@@ -138,10 +141,10 @@ def free_port():
         return s.getsockname()[1]
 
 
-def request(port, method, path, body=None):
+def request(port, method, path, body=None, headers=None):
     link = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
-        link.request(method, path, body, {"Content-Type": "application/json"} if body else {})
+        link.request(method, path, body, {"Content-Type": "application/json", **(headers or {})} if body else {})
         reply = link.getresponse()
         return reply.status, reply.headers, reply.read()
     finally:

@@ -13,22 +13,6 @@ how() {
   esac
 }
 
-# tool NAME PACKAGE …: prints the path of the system's own, or of one from Debian packages in .cache/bench.
-tool() {
-  local name=$1 dir=$cache/bench/$1 found libraries
-  shift
-  found=$(PATH=$PATH:/usr/sbin:/opt/homebrew/bin:/usr/local/sbin command -v "$name") && say "$found" && return 0
-  [ -x "$dir/run" ] && say "$dir/run" && return 0
-  rm -rf "$dir"
-  debian_unpack "$dir" "$@" || return 1
-  found=$(find "$dir/usr" -path "*bin/$name" -type f)
-  [ -n "$found" ] || return 1
-  libraries=$(find "$dir" -name '*.so*' -exec dirname {} + | sort -u | paste -sd: -)
-  printf '#!/bin/sh\nexport LD_LIBRARY_PATH="%s"\nexec "%s" "$@"\n' "$libraries" "$found" >"$dir/run"
-  chmod +x "$dir/run"
-  say "$dir/run"
-}
-
 have python3 || die "python3 is needed"
 step "Tools"
 # nginx-light is the same binary with fewer modules beside it.
@@ -38,15 +22,8 @@ say "    $nginx, $wrk"
 
 step "Building"
 cargo build --release --locked
-# Prints where each bench's program lies.
-programs=$(cargo bench --locked --no-run --message-format=json --bench inside --bench bare_pingora |
-  python3 -c 'import json, sys
-for line in sys.stdin:
-    made = json.loads(line)
-    if made.get("executable") and "bench" in made["target"]["kind"]:
-        print(made["target"]["name"], made["executable"])')
+programs=$(bench_programs inside bare_pingora)
 program() { say "$programs" | sed -n "s/^$1 //p"; }
-target=$(cargo metadata --locked --no-deps --format-version 1 | python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')
 
-exec python3 benches/overhead.py --nginx "$nginx" --wrk "$wrk" --brainstem "$target/release/brainstem" \
+exec python3 benches/overhead.py --nginx "$nginx" --wrk "$wrk" --brainstem "$(target_directory)/release/brainstem" \
   --bare "$(program bare_pingora)" --inside "$(program inside)" "$@"

@@ -38,7 +38,7 @@ def nginx_answering(port, work):
 def nginx_forwarding(port, upstream, work):
     """Its config: a plain reverse proxy that, like the others here, keeps connections and stores nothing."""
     return LIMITS.format(work=work) + f"""
-  upstream up {{ server 127.0.0.1:{upstream} max_fails=0; keepalive 64; keepalive_requests 1000000000; }}
+  upstream up {{ server 127.0.0.1:{upstream} max_fails=0; keepalive 512; keepalive_requests 1000000000; }}
   server {{
     listen 127.0.0.1:{port} backlog=2048;
     location / {{

@@ -53,6 +53,39 @@ debian_unpack() {
   ) 2>/dev/null
 }
 
+# tool NAME PACKAGE …: prints the path of the system's own, or of one from Debian packages in .cache/bench.
+tool() {
+  local name=$1 dir=$cache/bench/$1 found libraries
+  shift
+  found=$(PATH=$PATH:/usr/sbin:/opt/homebrew/bin:/usr/local/sbin command -v "$name") && say "$found" && return 0
+  [ -x "$dir/run" ] && say "$dir/run" && return 0
+  rm -rf "$dir"
+  debian_unpack "$dir" "$@" || return 1
+  found=$(find "$dir/usr" -path "*bin/$name" -type f)
+  [ -n "$found" ] || return 1
+  libraries=$(find "$dir" -name '*.so*' -exec dirname {} + | sort -u | paste -sd: -)
+  printf '#!/bin/sh\nexport LD_LIBRARY_PATH="%s"\nexec "%s" "$@"\n' "$libraries" "$found" >"$dir/run"
+  chmod +x "$dir/run"
+  say "$dir/run"
+}
+
+# bench_programs NAME …: builds benches; prints the name of each and where its program lies.
+bench_programs() {
+  local name flags=
+  for name in "$@"; do flags="$flags --bench $name"; done
+  # shellcheck disable=SC2086  # several words
+  cargo bench --locked --no-run --message-format=json $flags |
+    python3 -c 'import json, sys
+for line in sys.stdin:
+    made = json.loads(line)
+    if made.get("executable") and "bench" in made["target"]["kind"]:
+        print(made["target"]["name"], made["executable"])'
+}
+
+target_directory() {
+  cargo metadata --locked --no-deps --format-version 1 | python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])'
+}
+
 # Debian's python3 comes without ensurepip and without pip. `venv --without-pip` still works, and pip's own wheel
 # can run itself; so neither python3-venv nor root is needed.
 pip_wheel=pip-26.3-py3-none-any.whl
