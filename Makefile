@@ -29,8 +29,9 @@ bench: build ## measure against bare Pingora and nginx, write benches/results.md
 fuzz: setup ## every fuzz target for SECONDS_EACH seconds
 	@scripts/fuzz.sh $(SECONDS_EACH)
 
-soak: build ## mixed traffic for MINUTES minutes; memory, errors and stuck requests are watched
+soak: build ## mixed traffic for MINUTES minutes, memory, errors and stuck requests watched; then the faults' tests, long
 	@python3 tests/e2e/soak.py --minutes $(MINUTES)
+	@ulimit -n 4096; FAULTS_KILLS=100 FAULTS_SAVES=1000 FAULTS_STREAMS=500 cargo test --locked --test faults
 
 lint: setup ## rustfmt, clippy, cargo deny with advisories, shellcheck
 	@scripts/lint.sh

@@ -8,7 +8,7 @@ seconds=${1:-30}
 shift $(($# > 0 ? 1 : 0))
 cd "$root"
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$root/target}
-[ $# -gt 0 ] || set -- ask_parse with_model rules_load dialect_write
+[ $# -gt 0 ] || set -- ask_parse with_model rules_load dialect_write stream_end
 
 step "build the fuzz targets"
 (cd fuzz && RUSTC_WRAPPER=$root/fuzz/rustc.sh cargo build)

@@ -32,7 +32,7 @@ else
   skip "cargo deny" "it could not be built"
 fi
 if shellcheck=$(scripts/tools.sh shellcheck); then
-  check shellcheck "$shellcheck" -x -P SCRIPTDIR -S warning scripts/*.sh tests/e2e/run.sh tests/e2e/console/run.sh benches/run.sh .ci/run
+  check shellcheck "$shellcheck" -x -P SCRIPTDIR -S warning scripts/*.sh tests/*.sh tests/e2e/run.sh tests/e2e/console/run.sh benches/run.sh .ci/run
 else
   skip shellcheck "not installed"
 fi

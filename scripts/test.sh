@@ -51,6 +51,10 @@ else
   report skipped "cargo deny" "cargo-deny could not be built"
 fi
 
+# package.sh and deploy.sh report their own parts.
+tests/deploy.sh || report FAILED "deploy/: its form"
+tests/package.sh || report FAILED "what is installed"
+
 part "console's page is made of its sources" scripts/console.sh check
 
 # It reports itself.

@@ -190,6 +190,19 @@ impl<'b> Ask<'b> {
     }
 }
 
+/// The model that a body names which is no ask: embeddings, `/api/show`. As Go would read it, so a body that
+/// names two has none.
+pub fn model_of(body: &[u8]) -> Option<String> {
+    let mut fields = Fields::new();
+    let mut cursor = json::Cursor::new(body);
+    let read = cursor.object(|cursor, key| match Field::of(&key)? {
+        Some(Field::Model) => fields.set(Field::Model, cursor.value()?),
+        _ => cursor.value().map(drop),
+    });
+    read.and_then(|()| cursor.end()).ok()?;
+    Some(fields.get(Field::Model)?.string()?.decode().ok()?.into_owned())
+}
+
 /// The field that holds the messages, in the dialects that have them.
 fn conversation(dialect: Dialect) -> Option<Field> {
     match dialect {

@@ -12,11 +12,13 @@ use arc_swap::ArcSwap;
 pub use self::consult::Consulted;
 
 use crate::ask::{Ask, Guards};
-use crate::config::{Config, Mode};
+use crate::auth::{self, Auth};
+use crate::config::{Config, Isolation, Light, Mode};
 use crate::decide::{self, Decision, Ground};
 use crate::decisions::{Decisions, Note, Recent};
 use crate::experiment::{self, Arm};
 use crate::intent::Classifier;
+use crate::intent::apart::Apart;
 use crate::intent::worker::{Health, Intent, Load, Manners, Outcome};
 use crate::light::Engine;
 use crate::metrics::Metrics;
@@ -41,6 +43,8 @@ pub struct Brain {
     pub light: Engine,
     /// In the config's order; empty in commands that start no proxy.
     pub upstreams: Vec<Arc<Pool>>,
+    /// The keys, where they are asked for.
+    pub auth: Option<Auth>,
     /// The log of decisions, in a proxy that keeps one.
     pub decisions: Option<Arc<Decisions>>,
     /// The last decisions, in a proxy with an admin address.
@@ -88,6 +92,18 @@ impl Brain {
         match &self.intent {
             Some(intent) => intent.health(),
             None => Health::Down("switched off (classifier.mode)".into()),
+        }
+    }
+
+    /// MLX's memory, in this process or the classifier's own: active, cached, peak, in bytes.
+    pub fn light_memory(&self) -> [(&'static str, usize); 3] {
+        match (self.config.classifier.isolation, self.intent.as_ref().and_then(|intent| intent.memory())) {
+            (Isolation::InProcess, _) => light_memory(),
+            (Isolation::Process, memory) => {
+                let [active, cache, peak] =
+                    memory.unwrap_or_default().map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+                [("active", active), ("cache", cache), ("peak", peak)]
+            }
         }
     }
 
@@ -173,6 +189,8 @@ impl Brain {
     pub fn open(config: Config, with_upstreams: bool) -> Result<Self, Vec<Problem>> {
         let whole = |what: &str, why: String| vec![Problem::whole(Path::new(what), why)];
         let snapshot = Snapshot::load(&config.proxy.rules, &vocabulary(&config).borrow())?;
+        let auth = config.auth.as_ref().filter(|_| with_upstreams);
+        let auth = auth.map(|auth| Auth::open(&auth.keys)).transpose()?;
         let metrics = Arc::new(Metrics::new().map_err(|e| whole("metrics", e.to_string()))?);
         metrics.rules_generation.set(i64::try_from(snapshot.generation).unwrap_or(i64::MAX));
         metrics.rules_last_success.set(seconds_since_epoch(snapshot.loaded_at));
@@ -203,6 +221,7 @@ impl Brain {
         let recent =
             (with_upstreams && config.admin.is_some()).then(|| Arc::new(Recent::new(config.log.text)));
         Ok(Self {
+            auth,
             decisions,
             recent,
             traces,
@@ -215,6 +234,24 @@ impl Brain {
             started: Instant::now(),
             config,
         })
+    }
+
+    /// Looks at the keys file again.
+    pub fn reload_keys(&self) {
+        let Some(auth) = &self.auth else { return };
+        match auth.reload() {
+            auth::Reload::Same => {}
+            auth::Reload::Swapped(count) => {
+                self.metrics.keys_reloads.with_label_values(&["ok"]).inc();
+                tracing::info!("{count} keys from {}", auth.file().display());
+            }
+            auth::Reload::Refused(problems) => {
+                self.metrics.keys_reloads.with_label_values(&["refused"]).inc();
+                for problem in problems {
+                    tracing::warn!("keys not reloaded: {problem}");
+                }
+            }
+        }
     }
 
     /// What happened to a change of the rules directory.
@@ -256,17 +293,20 @@ fn start_intent(config: &Config, metrics: &Metrics) -> std::io::Result<Option<Ar
         preload: config.light.preload,
     };
     let config = config.clone();
-    let load: Load = Box::new(move || load_classifier(&config));
+    let load: Load = Box::new(move || match config.classifier.isolation {
+        Isolation::InProcess => load_classifier(&config.classifier.model, &config.light),
+        Isolation::Process => Ok(Box::new(Apart::start(&config.classifier, &config.light)?)),
+    });
     Ok(Some(Arc::new(Intent::start(manners, metrics.light_restarts.clone(), load)?)))
 }
 
-/// The classifier that the config names, on the calling thread, where it must stay.
+/// The classifier in that place, on the calling thread, where it must stay.
 ///
 /// # Errors
 /// Why there is none, in one line.
 #[cfg(feature = "mlx")]
-pub fn load_classifier(config: &Config) -> Result<Box<dyn Classifier>, String> {
-    crate::intent::load::load(&config.classifier.model, &config.light)
+pub fn load_classifier(model: &Path, light: &Light) -> Result<Box<dyn Classifier>, String> {
+    crate::intent::load::load(model, light)
 }
 
 /// Built without MLX: there is none.
@@ -274,7 +314,7 @@ pub fn load_classifier(config: &Config) -> Result<Box<dyn Classifier>, String> {
 /// # Errors
 /// Always.
 #[cfg(not(feature = "mlx"))]
-pub fn load_classifier(_: &Config) -> Result<Box<dyn Classifier>, String> {
+pub fn load_classifier(_: &Path, _: &Light) -> Result<Box<dyn Classifier>, String> {
     Err("this brainstem was built without MLX".into())
 }
 

@@ -64,7 +64,11 @@ impl Settings {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the proxy (also with no command)
-    Serve,
+    Serve {
+        /// Take the listeners over from a running brainstem that gets SIGQUIT now (Linux; proxy.upgrade_sock)
+        #[arg(long)]
+        upgrade: bool,
+    },
     /// Validate config, rules and answers; start nothing
     Check,
     /// Show the decision that an ask would get, and why; calls no upstream
@@ -73,6 +77,11 @@ enum Command {
     Eval(commands::eval::Eval),
     /// Classify lines from stdin, one JSON object each; the classifier alone
     Classify,
+    /// Make keys for clients (auth.keys)
+    Key(commands::key::Keys),
+    /// The process of `classifier.isolation = "process"`; brainstem starts it itself
+    #[command(hide = true)]
+    ClassifierWorker,
     /// Walk through the least certain decisions of a log and label them
     Review(commands::review::Review),
     /// Time test requests against a running proxy, or read a log's classifier lines
@@ -94,12 +103,14 @@ impl Cli {
     /// Runs the command; the exit code is 0 for good, 1 if the thing checked is wrong (2, for usage, is clap's).
     pub fn run(self) -> ExitCode {
         let settings = &self.settings;
-        let done = match self.command.unwrap_or(Command::Serve) {
-            Command::Serve => commands::serve::run(settings),
+        let done = match self.command.unwrap_or(Command::Serve { upgrade: false }) {
+            Command::Serve { upgrade } => commands::serve::run(settings, upgrade),
             Command::Check => commands::check::run(settings),
             Command::Explain(explain) => explain.run(settings),
             Command::Eval(eval) => eval.run(settings),
             Command::Classify => commands::classify::run(settings),
+            Command::Key(keys) => keys.run(settings),
+            Command::ClassifierWorker => commands::classifier_worker::run(),
             Command::Review(review) => review.run(settings),
             Command::Measure(measure) => measure.run(),
             Command::Pull(pull) => pull.run(settings),

@@ -15,6 +15,7 @@
 //! | everything is counted, by [`experiment`] arm if there is one, and perhaps logged or traced | [`metrics`], [`decisions`], [`mod@trace`] |
 //!
 //! Beside it: [`light`], a small language model for what is light.
+//! Before any of it: [`auth`] (who gets in), [`tls`] (what is shown and trusted).
 //! Around it: [`config`] (typed → checked), [`upstream`] (what is known of the servers), [`hub`] (where
 //! models come from), [`admin`] (the
 //! operator's address), [`explain`] (a decision laid open), [`commands`] and [`cli`] (the binary).
@@ -22,6 +23,7 @@
 pub mod admin;
 pub mod answers;
 pub mod ask;
+pub mod auth;
 pub mod brain;
 pub mod category;
 pub mod cli;
@@ -43,5 +45,7 @@ pub mod problem;
 pub mod proxy;
 pub mod rules;
 pub mod text;
+pub mod tls;
 pub mod trace;
 pub mod upstream;
+pub mod watched;

@@ -49,6 +49,8 @@ pub struct Metrics {
     pub overhead_seconds: Histogram,
     /// `upstream_errors_total{upstream,kind}`
     pub upstream_errors: IntCounterVec,
+    /// `streams_cut_total{upstream,how}`
+    pub streams_cut: IntCounterVec,
     /// `upstream_up{upstream}`
     pub upstream_up: GaugeVec,
     /// `server_up{upstream,server}`
@@ -87,6 +89,16 @@ pub struct Metrics {
     pub light_memory: GaugeVec,
     /// `light_restarts_total`
     pub light_restarts: IntCounter,
+    /// `key_requests_total{key,outcome}`
+    pub key_requests: IntCounterVec,
+    /// `keys_reloads_total{result}`
+    pub keys_reloads: IntCounterVec,
+    /// `certificate_reloads_total{result}`
+    pub certificate_reloads: IntCounterVec,
+    /// `connections`
+    pub connections: IntGauge,
+    /// `refused_connections_total{reason}`
+    pub refused_connections: IntCounterVec,
     /// `inflight_requests`
     pub inflight: IntGauge,
     /// `inflight_body_bytes`
@@ -166,6 +178,12 @@ impl Metrics {
                 "Failures of an upstream, its own error replies included.",
                 &["upstream", "kind"],
             )?,
+            streams_cut: counters(
+                &r,
+                "streams_cut_total",
+                "Streams that an upstream did not finish; the client was told.",
+                &["upstream", "how"],
+            )?,
             upstream_up: gauges(&r, "upstream_up", "1 if it answered the last look.", &["upstream"])?,
             server_up: gauges(
                 &r,
@@ -216,6 +234,26 @@ impl Metrics {
             classifier_breaker_open: int_gauge(&r, "classifier_breaker_open", "1 while it is left alone.")?,
             light_memory: gauges(&r, "light_memory_bytes", "MLX's memory.", &["kind"])?,
             light_restarts: counter(&r, "light_restarts_total", "Times the engine was made anew.")?,
+            key_requests: counters(
+                &r,
+                "key_requests_total",
+                "Requests by the key that they came with.",
+                &["key", "outcome"],
+            )?,
+            keys_reloads: counters(&r, "keys_reloads_total", "Reloads of the keys.", &["result"])?,
+            certificate_reloads: counters(
+                &r,
+                "certificate_reloads_total",
+                "Reloads of the certificate.",
+                &["result"],
+            )?,
+            connections: int_gauge(&r, "connections", "Of clients, open now.")?,
+            refused_connections: counters(
+                &r,
+                "refused_connections_total",
+                "Connections closed for want of room.",
+                &["reason"],
+            )?,
             inflight: int_gauge(&r, "inflight_requests", "Being served now.")?,
             inflight_bytes: int_gauge(&r, "inflight_body_bytes", "Bodies held for inspection now.")?,
             registry: r,
@@ -231,9 +269,14 @@ impl Metrics {
         }
         for result in ["ok", "refused"] {
             self.rules_reloads.with_label_values(&[result]);
+            self.keys_reloads.with_label_values(&[result]);
+            self.certificate_reloads.with_label_values(&[result]);
         }
         for result in ["written", "dropped", "failed"] {
             self.decision_log_lines.with_label_values(&[result]);
+        }
+        for reason in ["total", "address"] {
+            self.refused_connections.with_label_values(&[reason]);
         }
         for result in ["exported", "dropped", "failed"] {
             self.traces.with_label_values(&[result]);

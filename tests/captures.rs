@@ -32,15 +32,11 @@ fn captures() -> Vec<Capture> {
         if let Ok(body) = std::fs::read(directory().join(format!("{name}.req.json"))) {
             request = request.header("Content-Type", "application/json").body(body);
         }
-        if name == "61_cors_preflight" {
-            request = request
-                .header("Origin", "http://localhost:3000")
-                .header("Access-Control-Request-Method", "POST");
-        }
         let raw = std::fs::read(directory().join(format!("{name}.resp.raw"))).unwrap();
         Some(Capture { name: name.to_owned(), request, raw })
     };
-    index.lines().filter_map(capture).collect()
+    // Preflights are answered here: tests/auth.rs holds the reply against the captured one.
+    index.lines().filter_map(capture).filter(|capture| capture.name != "61_cors_preflight").collect()
 }
 
 /// Head and body of a raw reply, without framing; the reference that the proxy is held against.

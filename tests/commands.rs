@@ -133,7 +133,7 @@ fn check_names_each_fault_of_a_config_with_its_place() {
         ("[limits]\nmax_body = \"64 pounds\"\n", "brainstem.toml:2:12:", "64MiB"),
         ("[categories.coding]\nupstream = \"big\"\n", "brainstem.toml:2:12:", "\"default\""),
         ("[categories.coding]\nroute = \"locl\"\n", "brainstem.toml:2:9:", "did you mean \"local\""),
-        ("[upstream.default]\nurl = \"https://x\"\n", "brainstem.toml:2:7:", "http"),
+        ("[upstream.default]\nurl = \"ftp://x\"\n", "brainstem.toml:2:7:", "http"),
         ("[light]\nmax_concurrent = 4\n", "brainstem.toml:2:18:", "only 1"),
         ("[log]\nlevel = \"loud=very\"\n", "brainstem.toml:2:9:", "info"),
     ];

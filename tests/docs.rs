@@ -236,6 +236,9 @@ fn every_variable_is_a_twin_of_a_key() {
 
 // === Worked rules
 
+/// What stands over the tables of worked rules.
+const HEADERS: [&str; 2] = ["| ask | category | outcome |", "| вопрос | категория | что будет |"];
+
 /// A row of a table `ask | category | what comes of it`.
 struct Row<'a> {
     section: &'a str,
@@ -245,9 +248,13 @@ struct Row<'a> {
 }
 
 fn rows(page: &Page) -> Vec<Row<'_>> {
-    let (mut rows, mut section) = (Vec::new(), "");
+    let (mut rows, mut section, mut worked) = (Vec::new(), "", false);
     for line in page.text.lines() {
         section = line.strip_prefix("## ").unwrap_or(section);
+        worked = HEADERS.contains(&line) || (worked && line.starts_with('|'));
+        if !worked {
+            continue;
+        }
         let cells = line.strip_prefix("| `").and_then(|rest| rest.strip_suffix(" |"));
         // An ask may hold a bar, the other cells do not.
         let Some((category, outcome)) = cells.and_then(|cells| cells.rsplit_once(" | ")) else { continue };
@@ -448,9 +455,10 @@ fn every_block_of_commands_runs() {
     let decision = r#"{"at":"2026-11-25T08:00:00Z","id":"a","hash":"1","dialect":"ollama_chat","language":"en","words":2,"rules_category":"general","category":"general","decided_by":"default","rule":null,"route":"upstream","answer":null,"guard":null,"arm":null,"text":"tell me more about it please","label":"general"}"#;
     std::fs::write(here.join("decisions.jsonl"), format!("{decision}\n")).unwrap();
     let path = format!("{}:{}", here.display(), std::env::var("PATH").unwrap());
-    let mut ran = 0;
+    let (mut ran, mut seen) = (0, BTreeSet::new());
     for (what, block) in shell_blocks(&pages()) {
-        if !runs(&block) {
+        // Pages repeat each other.
+        if !runs(&block) || !seen.insert(block.clone()) {
             continue;
         }
         ran += 1;

@@ -379,7 +379,7 @@ fn what_is_above_the_limits_is_refused_before_it_is_read() {
 }
 
 fn state(running: &support::Running) -> String {
-    let ready: serde_json::Value = serde_json::from_str(&running.admin("/readyz").text()).unwrap();
+    let ready: serde_json::Value = serde_json::from_str(running.admin("/readyz").text()).unwrap();
     ready["light"].to_string()
 }
 

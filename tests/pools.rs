@@ -372,6 +372,8 @@ fn models_can_be_managed_everywhere_at_once() {
     let reply = pull(r#"{"model":"x"}"#);
     let last: Value = serde_json::from_str(reply.text().lines().last().unwrap()).unwrap();
     assert_eq!(last["error"], format!("{}: no space left", fleet.servers[1].address));
+    let reply = pull(r#"{"model":"x","stream":false}"#);
+    assert_eq!((reply.status, reply.text().contains("no space left")), (500, true));
     // A web page that only a server can judge reaches one server, with its origin.
     fleet.servers.iter().for_each(Upstream::forget);
     fleet
@@ -389,10 +391,12 @@ fn models_can_be_managed_everywhere_at_once() {
     let done = delete("b:1");
     assert_eq!((done.status, done.body.len(), fleet.counts()), (200, 0, vec![0, 1, 1]));
     assert_eq!(fleet.servers[2].last().body, br#"{"model":"b:1"}"#);
+    let copy = Request::post("/api/copy", r#"{"source":"b:1","destination":"c:1"}"#);
+    assert_eq!((fleet.brain.send(&copy).status, fleet.counts()), (200, vec![0, 2, 2]));
     // For none: the first server's own 404.
     fleet.servers[0].steps(vec![Step::Send(reply_json(404, r#"{"error":"model 'z' not found"}"#))]);
     assert_eq!(delete("z:1").status, 404);
-    assert_eq!(fleet.counts(), [1, 1, 1]);
+    assert_eq!(fleet.counts(), [1, 2, 2]);
 }
 
 fn reply_json(status: u16, body: &str) -> Vec<u8> {

@@ -194,7 +194,8 @@ fn an_upstream_that_dies_mid_stream_leaves_no_clean_end() {
         connection.write(&question(Surface::Chat).bytes(running.proxy));
         assert_eq!(connection.reply_head().status, 200);
         assert_eq!(connection.next_chunk().unwrap().unwrap(), b"{\"done\":false}\n");
-        // The client must be able to tell it from a whole answer.
+        // The client must be able to tell it from a whole answer: by the last line, and by the end that is none.
+        assert!(connection.next_chunk().unwrap().unwrap().starts_with(b"{\"error\":"));
         assert!(connection.next_chunk().is_err());
     }
     let half = upstream::reply(200, "application/json", b"{\"model\":\"m\"}");
@@ -228,6 +229,7 @@ fn a_stream_that_goes_silent_is_broken_off_after_the_timeout() {
     connection.reply_head();
     connection.next_chunk().unwrap();
     let clock = Instant::now();
+    assert!(connection.next_chunk().unwrap().unwrap().starts_with(b"{\"error\":"));
     assert!(connection.next_chunk().is_err());
     assert!(clock.elapsed() < Duration::from_secs(5));
     upstream.left();

@@ -196,7 +196,7 @@ impl Live {
                 classifier: ClassifierState::of(brain),
                 outcomes: &reading.outcomes,
                 upstreams: servers.collect(),
-                memory: crate::brain::light_memory().into_iter().collect(),
+                memory: brain.light_memory().into_iter().collect(),
                 rules: RulesNow {
                     generation: snapshot.generation,
                     loaded_at: loaded_at(&snapshot),

@@ -98,6 +98,11 @@ impl Admin {
         Ok(())
     }
 
+    /// Whether these headers carry a key with `admin = true`.
+    fn knows(&self, headers: &HeaderMap) -> bool {
+        self.brain.auth.as_ref().is_some_and(|auth| auth.recognise(headers).is_ok_and(|key| key.admin))
+    }
+
     async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
         let request = session.req_header();
         let (method, path) = (request.method.clone(), request.uri.path().to_owned());
@@ -131,7 +136,7 @@ impl Admin {
                 metrics.decision_log_disk.with_label_values(&[kind]).set(bytes as f64);
             }
         }
-        for (kind, bytes) in crate::brain::light_memory() {
+        for (kind, bytes) in self.brain.light_memory() {
             metrics.light_memory.with_label_values(&[kind]).set(bytes as f64);
         }
         match metrics.text() {
@@ -207,6 +212,9 @@ impl HttpServerApp for Admin {
         let listens = request.method == Method::GET && request.uri.path() == "/live";
         let response = match self.admit(request) {
             Err(refusal) => refusal.response(),
+            Ok(()) if self.brain.config.admin_key && !self.knows(&request.headers) => {
+                unknown(request.uri.path())
+            }
             Ok(()) if listens => match self.live.seat() {
                 Some(seat) => {
                     if let Err(error) = self.live.tell(&mut session, seat, shutdown).await {
@@ -271,6 +279,19 @@ fn is_json(request: &RequestHeader) -> bool {
 
 fn no_json() -> Response<Vec<u8>> {
     plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send content-type: application/json")
+}
+
+/// What a client without a key hears. Probes carry none; they learn that it lives, and nothing of what it knows.
+fn unknown(path: &str) -> Response<Vec<u8>> {
+    match path {
+        "/healthz" => return plain(StatusCode::OK, "ok"),
+        "/readyz" => return plain(StatusCode::OK, "ready"),
+        _ => {}
+    }
+    let mut response = plain(StatusCode::UNAUTHORIZED, "a key with admin = true is required");
+    let challenge = HeaderValue::from_static("Bearer realm=\"brainstem admin\"");
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    response
 }
 
 fn nowhere() -> Response<Vec<u8>> {

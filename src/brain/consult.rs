@@ -231,6 +231,42 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_classifier_that_hangs_costs_one_ask_its_budget_and_the_others_nothing() {
+        let (mut brain, let_go, _dir) = brain("classifier_share = 1\n").await;
+        let (budget, cooldown) = (Duration::from_millis(300), Duration::from_millis(900));
+        let (let_probe, probes) = crossbeam_channel::bounded(8);
+        let load: Load = Box::new(move || Ok(Box::new(Held(probes.clone()))));
+        let manners = Manners { timeout: budget, queue: 8, cooldown, preload: true };
+        let intent = Arc::new(Intent::start(manners, brain.metrics.light_restarts.clone(), load).unwrap());
+        eventually(|| intent.health() != Health::Loading).await;
+        brain.intent = Some(intent.clone());
+        drop(let_go);
+        let general = (Category::GENERAL, By::Default);
+        let decided = |sight: &Sight<'_>, decision: &Decision<'_>| {
+            (sight.consulted.clone(), (decision.category, decision.by))
+        };
+        let (first, word) = decide(&brain, None, decided).await;
+        assert_eq!(word, general, "the rules' word stands");
+        assert!(matches!(first, Consulted::Asked(Outcome::Timeout, waited) if waited >= budget), "{first:?}");
+        assert!(matches!(intent.health(), Health::Down(_)), "classifier_up is 0");
+        for _ in 0..20 {
+            let (next, word) = decide(&brain, None, decided).await;
+            assert_eq!(word, general);
+            assert!(
+                matches!(next, Consulted::Asked(Outcome::Open | Outcome::Busy, waited) if waited < budget)
+            );
+        }
+        // It comes to itself; after the cooldown one ask finds out.
+        (0..8).for_each(|_| let_probe.send(()).unwrap());
+        let clock = Instant::now();
+        while decide(&brain, None, decided).await.1 == general {
+            assert!(clock.elapsed() < Duration::from_secs(30), "no probe");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(matches!(intent.health(), Health::Ready(_)));
+    }
+
+    #[tokio::test]
     async fn without_an_id_nothing_is_logged() {
         let (mut brain, _let_go, dir) = brain("classifier_share = 0\n").await;
         let file = dir.path().join("d.jsonl");

@@ -52,7 +52,8 @@ impl From<&Verdict> for Scores {
 pub fn run(settings: &Settings) -> Result<(), Failure> {
     crate::log::quiet();
     let config = settings.load()?;
-    let mut classifier = brain::load_classifier(&config).map_err(Failure::new)?;
+    let mut classifier =
+        brain::load_classifier(&config.classifier.model, &config.light).map_err(Failure::new)?;
     let mut out = std::io::stdout().lock();
     for text in std::io::stdin().lock().lines() {
         let text = text?;

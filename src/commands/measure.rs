@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::Failure;
 use super::explain::chat_body;
+use crate::tls::Trust;
 
 /// Asks of 5 to 25 words without obvious keywords, so that rules alone decide few of them.
 const PROMPTS: &str = include_str!("measure_prompts.txt");
@@ -81,6 +82,7 @@ impl Measure {
         let agent: ureq::Agent = ureq::Agent::config_builder()
             .timeout_global(Some(LONGEST))
             .http_status_as_error(false)
+            .tls_config(tls(target)?)
             .build()
             .into();
         let mut all = Vec::new();
@@ -96,6 +98,14 @@ impl Measure {
         }
         show(self.json, &all, || tell_summary(&all))
     }
+}
+
+/// Whom to trust, where something is encrypted.
+fn tls(target: &str) -> Result<ureq::tls::TlsConfig, Failure> {
+    if !target.starts_with("https://") {
+        return Ok(ureq::tls::TlsConfig::default());
+    }
+    Trust::load(None).map(|trust| trust.config()).map_err(Failure::new)
 }
 
 fn show(json: bool, value: &impl Serialize, tell: impl FnOnce()) -> Result<(), Failure> {

@@ -1,9 +1,11 @@
 //! What the subcommands do. Each returns `Ok` or the one text to print before exit code 1.
 
 pub mod check;
+pub mod classifier_worker;
 pub mod classify;
 pub mod eval;
 pub mod explain;
+pub mod key;
 pub mod measure;
 pub mod pages;
 pub mod pull;

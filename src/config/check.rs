@@ -1,5 +1,7 @@
 //! From what is typed to what holds: ranges, names, units.
 
+mod entry;
+
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -8,8 +10,8 @@ use std::time::Duration;
 use super::env::SaidBy;
 use super::raw::{Key, RawCategory, RawConfig, RawExperiment, RawTrace, RawUpstream};
 use super::{
-    CategoryPolicy, Classifier, Config, Decisions, Experiment, Light, Limits, Log, Manage, Mode, Proxy,
-    Route, Trace, Upstream,
+    CategoryPolicy, Classifier, Config, Decisions, Experiment, Isolation, Light, Limits, Log, Manage, Mode,
+    Proxy, Route, Trace, Upstream,
 };
 use crate::category::Category;
 use crate::problem::{Problem, nearest};
@@ -51,7 +53,17 @@ impl<'a> Checker<'a> {
             bypass_models: self.take(raw.proxy.bypass_models, Vec::new()),
             list_auto: self.take(raw.proxy.list_auto, true),
             grace: self.span("proxy.grace", &raw.proxy.grace, "30s", "0s", "1h"),
+            origins: self.origins(raw.proxy.origins),
+            tls: self.tls(raw.proxy.tls),
+            upgrade_sock: Some(self.take(raw.proxy.upgrade_sock, String::new())).filter(|at| !at.is_empty()),
         };
+        let admin_key = raw.admin.require_key.as_ref().map(toml::Spanned::span);
+        let require_key = self.take(raw.admin.require_key, false);
+        let auth = self.auth(raw.auth);
+        if require_key && auth.is_none() {
+            let message = "true needs auth.keys, with a key that has admin = true".to_owned();
+            self.note("admin.require_key", admin_key.map_or(0, |span| span.start), message);
+        }
         let admin = self.read("admin.listen", &raw.admin.listen, "127.0.0.1:9464", address);
         let enabled = self.take(raw.admin.enabled, true);
         let classifier = Classifier {
@@ -60,6 +72,7 @@ impl<'a> Checker<'a> {
             timeout: self.span("classifier.timeout", &raw.classifier.timeout, "8s", "1s", "10s"),
             queue: self.plain("classifier.queue", &raw.classifier.queue, 8, 0..=64),
             cooldown: self.span("classifier.cooldown", &raw.classifier.cooldown, "30s", "1s", "1h"),
+            isolation: self.read("classifier.isolation", &raw.classifier.isolation, "in-process", isolation),
         };
         self.plain("light.max_concurrent", &raw.light.max_concurrent, 1, 1..=1);
         self.plain("light.max_cached_models", &raw.light.max_cached_models, 1, 1..=1);
@@ -80,7 +93,17 @@ impl<'a> Checker<'a> {
             max_inspect: self.bytes("limits.max_inspect", &raw.limits.max_inspect, "16MiB"),
             inflight: self.bytes("limits.inflight", &raw.limits.inflight, "256MiB"),
             body_timeout: self.span("limits.body_timeout", &raw.limits.body_timeout, "30s", "1s", "1h"),
+            body_deadline: self.span("limits.body_deadline", &raw.limits.body_deadline, "10m", "1s", "24h"),
+            header_timeout: self.span("limits.header_timeout", &raw.limits.header_timeout, "90s", "1s", "1h"),
             max_headers: self.bytes("limits.max_headers", &raw.limits.max_headers, "256KiB"),
+            connections: self.plain("limits.connections", &raw.limits.connections, 4096, 1..=1_000_000),
+            connections_per_address: self.plain(
+                "limits.connections_per_address",
+                &raw.limits.connections_per_address,
+                1024,
+                1..=1_000_000,
+            ),
+            idle_timeout: self.span("limits.idle_timeout", &raw.limits.idle_timeout, "75s", "1s", "24h"),
         };
         let decisions = Decisions {
             file: PathBuf::from(self.take(raw.log.decisions, String::new())),
@@ -102,9 +125,12 @@ impl<'a> Checker<'a> {
         }
         if self.problems.is_empty() {
             let admin = enabled.then_some(admin);
+            warnings.extend(entry::exposed(&proxy, admin, auth.as_ref(), require_key));
             Ok(Config {
                 proxy,
                 admin,
+                auth,
+                admin_key: require_key,
                 upstreams,
                 categories,
                 classifier,
@@ -131,7 +157,9 @@ impl<'a> Checker<'a> {
 
     fn upstream(&mut self, name: String, raw: RawUpstream) -> Upstream {
         let key = |k: &str| format!("upstream.{name}.{k}");
-        let servers = self.servers(&name, &raw);
+        let (servers, https) = self.servers(&name, &raw);
+        let trust = self.trust(&key("ca"), raw.ca, https);
+        let own_key = self.own_key(&key("key_file"), raw.key_file, &key("key_env"), raw.key_env);
         let connect_timeout = self.span(&key("connect_timeout"), &raw.connect_timeout, "2s", "10ms", "1m");
         let read_timeout = self.span(&key("read_timeout"), &raw.read_timeout, "10m", "1s", "24h");
         let poll = self.span(&key("poll"), &raw.poll, "10s", "100ms", "1h");
@@ -139,33 +167,49 @@ impl<'a> Checker<'a> {
         let spill = self.plain(&key("spill"), &raw.spill, 4, 1..=10_000);
         let cool_off = self.span(&key("cool_off"), &raw.cool_off, "5s", "0s", "10m");
         let sticky = self.span(&key("sticky"), &raw.sticky, "5m", "0s", "24h");
-        Upstream { name, servers, connect_timeout, read_timeout, poll, manage, spill, cool_off, sticky }
+        Upstream {
+            name,
+            servers,
+            connect_timeout,
+            read_timeout,
+            poll,
+            trust,
+            key: own_key,
+            manage,
+            spill,
+            cool_off,
+            sticky,
+        }
     }
 
-    /// `url` or `urls`; of both, the one that a variable or a flag set.
-    fn servers(&mut self, name: &str, raw: &RawUpstream) -> Vec<String> {
+    /// `url` or `urls`; of both, the one that a variable or a flag set. And whether they are `https`.
+    fn servers(&mut self, name: &str, raw: &RawUpstream) -> (Vec<String>, bool) {
         let (one, many) = (format!("upstream.{name}.url"), format!("upstream.{name}.urls"));
         let given = raw.urls.as_ref().filter(|urls| !urls.get_ref().is_empty());
         let (Some(urls), url_was_said) = (given, self.said.get(&one)) else {
-            return vec![self.read(&one, &raw.url, "http://127.0.0.1:11434", url)];
+            return self.only_server(&one, raw);
         };
         let start = urls.span().start;
         if raw.url.is_some() {
             match (url_was_said, self.said.get(&many)) {
                 (Some(who), many) if many.is_none() || who.starts_with("--") => {
-                    return vec![self.read(&one, &raw.url, "http://127.0.0.1:11434", url)];
+                    return self.only_server(&one, raw);
                 }
                 (None, Some(_)) => {}
                 _ => self.note(&many, start, "there is a url, too; allowed: one of both".to_owned()),
             }
         }
         let mut servers = Vec::new();
+        let mut schemes = Vec::new();
         for text in urls.get_ref() {
             match url(text) {
-                Ok(server) if servers.contains(&server) => {
+                Ok(server) if servers.contains(&server.authority) => {
                     self.note(&many, start, format!("\"{text}\" stands there twice"));
                 }
-                Ok(server) => servers.push(server),
+                Ok(server) => {
+                    servers.push(server.authority);
+                    schemes.push(server.https);
+                }
                 Err(message) => self.note(&many, start, message),
             }
         }
@@ -173,7 +217,17 @@ impl<'a> Checker<'a> {
             let message = format!("{} servers; allowed: at most {MOST_SERVERS}", urls.get_ref().len());
             self.note(&many, start, message);
         }
-        servers
+        let https = schemes.contains(&true);
+        if https && schemes.contains(&false) {
+            let message = "http:// and https:// in one upstream; allowed: all of one kind".to_owned();
+            self.note(&many, start, message);
+        }
+        (servers, https)
+    }
+
+    fn only_server(&mut self, key: &str, raw: &RawUpstream) -> (Vec<String>, bool) {
+        let Server { authority, https } = self.read(key, &raw.url, "http://127.0.0.1:11434", url);
+        (vec![authority], https)
     }
 
     fn categories(
@@ -325,11 +379,13 @@ macro_rules! fallback {
 fallback! {
     SocketAddr => SocketAddr::from(([127, 0, 0, 1], 0)),
     Duration => Duration::ZERO,
+    Isolation => Isolation::InProcess,
     u64 => 0,
     usize => 0,
     Manage => Manage::First,
     Mode => Mode::Off,
     Route => Route::Upstream,
+    Server => Server { authority: String::new(), https: false },
     String => String::new(),
 }
 
@@ -370,20 +426,29 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     text.to_socket_addrs().map_err(|_| bad())?.next().ok_or_else(bad)
 }
 
-fn url(text: &str) -> Result<String, String> {
+/// What an upstream's `url` says.
+struct Server {
+    authority: String,
+    https: bool,
+}
+
+fn url(text: &str) -> Result<Server, String> {
     let bad = || format!("\"{text}\" is no server address; write it like \"http://127.0.0.1:11434\"");
     let uri: http::Uri = text.trim_end_matches('/').parse().map_err(|_| bad())?;
-    match uri.scheme_str() {
-        Some("http") => {}
-        Some("https") => return Err(format!("\"{text}\": https upstreams are not supported; use http")),
+    let https = match uri.scheme_str() {
+        Some("http") => false,
+        Some("https") => true,
         _ => return Err(bad()),
-    }
+    };
     let authority = uri.authority().ok_or_else(bad)?;
+    if authority.as_str().contains('@') {
+        return Err("has a name or password in it; a key of ours goes into key_file or key_env".to_owned());
+    }
     if !matches!(uri.path(), "" | "/") {
         return Err(format!("\"{text}\" has a path; only http://host:port is allowed"));
     }
-    let port = authority.port_u16().unwrap_or(80);
-    Ok(format!("{}:{port}", authority.host()))
+    let port = authority.port_u16().unwrap_or(if https { 443 } else { 80 });
+    Ok(Server { authority: format!("{}:{port}", authority.host()), https })
 }
 
 /// Nothing, or a collector's address; without a path it is OTLP's own.
@@ -423,6 +488,10 @@ fn manage(text: &str) -> Result<Manage, String> {
 
 fn mode(text: &str) -> Result<Mode, String> {
     Ok([Mode::On, Mode::Off, Mode::Shadow][one_of(text, &["on", "off", "shadow"])?])
+}
+
+fn isolation(text: &str) -> Result<Isolation, String> {
+    Ok([Isolation::InProcess, Isolation::Process][one_of(text, &["in-process", "process"])?])
 }
 
 fn format(text: &str) -> Result<String, String> {

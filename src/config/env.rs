@@ -77,14 +77,14 @@ pub(super) fn overlay(
 /// `upstream_local_url` → `[upstream, local, url]`; `classifier_mode` → `[classifier, mode]`.
 fn place_of(name: &str) -> Option<Vec<String>> {
     KEYS.iter().find_map(|(section, keys)| {
-        let rest = name.strip_prefix(section)?.strip_prefix('_')?;
+        let rest = name.strip_prefix(&section.replace('.', "_"))?.strip_prefix('_')?;
         let named = NAMED_SECTIONS.contains(section);
         keys.iter().find_map(|key| {
             let parts = if named {
                 let inner = rest.strip_suffix(key)?.strip_suffix('_')?;
                 vec![*section, inner, *key]
             } else if rest == *key {
-                vec![*section, *key]
+                section.split('.').chain([*key]).collect()
             } else {
                 return None;
             };

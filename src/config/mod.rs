@@ -3,13 +3,17 @@
 mod check;
 mod env;
 mod raw;
+mod secret;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use self::secret::Secret;
+
 use crate::category::Category;
 use crate::problem::Problem;
+use crate::tls::Trust;
 
 /// The config file that is read when none is named and it exists.
 pub const DEFAULT_PATH: &str = "config/brainstem.toml";
@@ -24,6 +28,10 @@ pub struct Config {
     pub proxy: Proxy,
     /// `[admin]`, absent if not enabled.
     pub admin: Option<SocketAddr>,
+    /// `[auth]`, absent if no keys are named.
+    pub auth: Option<Auth>,
+    /// `admin.require_key`: metrics, rules and explain only for keys with `admin = true`.
+    pub admin_key: bool,
     /// `[upstream.NAME]`; the first is `default`.
     pub upstreams: Vec<Upstream>,
     /// `[categories.NAME]`; the five built-in ones first.
@@ -63,6 +71,30 @@ pub struct Proxy {
     pub list_auto: bool,
     /// How long SIGTERM lets running requests go on.
     pub grace: Duration,
+    /// Origins of web pages that are let in besides Ollama's defaults.
+    pub origins: Vec<String>,
+    /// `[proxy.tls]`, absent if no certificate is named.
+    pub tls: Option<Tls>,
+    /// Where listeners are handed over, if they may be.
+    pub upgrade_sock: Option<String>,
+}
+
+/// `[proxy.tls]`
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// The chain, in PEM form.
+    pub cert: PathBuf,
+    /// Its private key, in PEM form.
+    pub key: PathBuf,
+}
+
+/// `[auth]`
+#[derive(Debug, Clone)]
+pub struct Auth {
+    /// The file of hashed keys.
+    pub keys: PathBuf,
+    /// Whether a client's key goes on to the upstream.
+    pub forward: bool,
 }
 
 /// One Ollama server, or several that stand for each other.
@@ -78,6 +110,10 @@ pub struct Upstream {
     pub read_timeout: Duration,
     /// Between two looks at what a server has.
     pub poll: Duration,
+    /// Whom to trust, if its servers are `https`.
+    pub trust: Option<Trust>,
+    /// Our own key there.
+    pub key: Option<Secret>,
     /// Which of several servers a pull, create, delete or copy is for.
     pub manage: Manage,
     /// From so many asks in flight at the servers that have a model in memory, another one may load it, too.
@@ -89,9 +125,15 @@ pub struct Upstream {
 }
 
 impl Upstream {
+    /// `http` or `https`.
+    pub fn scheme(&self) -> &'static str {
+        if self.trust.is_some() { "https" } else { "http" }
+    }
+
     /// `http://host:port` of each server.
     pub fn urls(&self) -> String {
-        self.servers.iter().map(|server| format!("http://{server}")).collect::<Vec<_>>().join(", ")
+        let scheme = self.scheme();
+        self.servers.iter().map(|server| format!("{scheme}://{server}")).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -147,6 +189,15 @@ pub enum Mode {
     Off,
 }
 
+/// Where the classifier lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isolation {
+    /// On a thread of the proxy's own process.
+    InProcess,
+    /// In a process of its own, which may die without harm.
+    Process,
+}
+
 /// `[classifier]`
 #[derive(Debug, Clone)]
 pub struct Classifier {
@@ -160,6 +211,8 @@ pub struct Classifier {
     pub queue: usize,
     /// How long the breaker stays open.
     pub cooldown: Duration,
+    /// Where it lives.
+    pub isolation: Isolation,
 }
 
 /// `[light]`: the guards of everything that MLX runs.
@@ -187,6 +240,24 @@ pub struct Light {
     pub idle_unload: Duration,
 }
 
+impl Light {
+    /// What a classifier alone needs of it; no light model.
+    pub fn of_classifier(only_light: bool, max_bytes: u64, cache_limit: u64) -> Self {
+        Self {
+            only_light,
+            max_bytes,
+            preload: true,
+            cache_limit,
+            model: PathBuf::new(),
+            max_parameters: 0,
+            max_model_bytes: 0,
+            memory_limit: 0,
+            context: 0,
+            idle_unload: Duration::ZERO,
+        }
+    }
+}
+
 /// `[limits]`
 #[derive(Debug, Clone)]
 pub struct Limits {
@@ -198,8 +269,18 @@ pub struct Limits {
     pub inflight: usize,
     /// Between two reads of a request's body.
     pub body_timeout: Duration,
+    /// An ask's body in all.
+    pub body_deadline: Duration,
+    /// From when a connection is ready for a request until its header is there.
+    pub header_timeout: Duration,
     /// The size of a request's header lines together.
     pub max_headers: usize,
+    /// Connections of clients at one time.
+    pub connections: usize,
+    /// Of these, from one address (an IPv6 address' /64).
+    pub connections_per_address: usize,
+    /// How long a connection may wait for its next request.
+    pub idle_timeout: Duration,
 }
 
 /// `[log]`
@@ -274,7 +355,7 @@ impl Config {
 
     /// The file that is read where none is named, if it exists.
     pub fn default_file() -> Option<PathBuf> {
-        Some(PathBuf::from(DEFAULT_PATH)).filter(|file| file.exists())
+        [DEFAULT_PATH, INSTALLED_PATH].map(PathBuf::from).into_iter().find(|file| file.exists())
     }
 
     fn from_parts(
@@ -283,8 +364,8 @@ impl Config {
         overrides: &Overrides,
     ) -> Result<Self, Vec<Problem>> {
         let default = Path::new(DEFAULT_PATH);
-        let usual = [default, Path::new(INSTALLED_PATH)];
-        let file = path.or_else(|| usual.into_iter().find(|file| file.exists()));
+        let usual = Self::default_file();
+        let file = path.or(usual.as_deref());
         let text = match file {
             None => String::new(),
             Some(file) => std::fs::read_to_string(file).map_err(|e| {

@@ -15,6 +15,7 @@ pub(super) struct RawConfig {
     pub(super) admin: RawAdmin,
     pub(super) upstream: BTreeMap<String, RawUpstream>,
     pub(super) categories: BTreeMap<String, RawCategory>,
+    pub(super) auth: RawAuth,
     pub(super) classifier: RawClassifier,
     pub(super) light: RawLight,
     pub(super) limits: RawLimits,
@@ -34,6 +35,23 @@ pub(super) struct RawProxy {
     pub(super) bypass_models: Key<Vec<String>>,
     pub(super) list_auto: Key<bool>,
     pub(super) grace: Key<String>,
+    pub(super) origins: Key<Vec<String>>,
+    pub(super) tls: RawTls,
+    pub(super) upgrade_sock: Key<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawTls {
+    pub(super) cert: Key<String>,
+    pub(super) key: Key<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawAuth {
+    pub(super) keys: Key<String>,
+    pub(super) forward: Key<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -41,6 +59,7 @@ pub(super) struct RawProxy {
 pub(super) struct RawAdmin {
     pub(super) enabled: Key<bool>,
     pub(super) listen: Key<String>,
+    pub(super) require_key: Key<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -51,6 +70,9 @@ pub(super) struct RawUpstream {
     pub(super) connect_timeout: Key<String>,
     pub(super) read_timeout: Key<String>,
     pub(super) poll: Key<String>,
+    pub(super) ca: Key<String>,
+    pub(super) key_file: Key<String>,
+    pub(super) key_env: Key<String>,
     pub(super) manage: Key<String>,
     pub(super) spill: Key<usize>,
     pub(super) cool_off: Key<String>,
@@ -73,6 +95,7 @@ pub(super) struct RawClassifier {
     pub(super) timeout: Key<String>,
     pub(super) queue: Key<usize>,
     pub(super) cooldown: Key<String>,
+    pub(super) isolation: Key<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -99,7 +122,12 @@ pub(super) struct RawLimits {
     pub(super) max_inspect: Key<String>,
     pub(super) inflight: Key<String>,
     pub(super) body_timeout: Key<String>,
+    pub(super) body_deadline: Key<String>,
+    pub(super) header_timeout: Key<String>,
     pub(super) max_headers: Key<String>,
+    pub(super) connections: Key<usize>,
+    pub(super) connections_per_address: Key<usize>,
+    pub(super) idle_timeout: Key<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -135,15 +163,41 @@ pub(super) const NAMED_SECTIONS: [&str; 2] = ["upstream", "categories"];
 pub(super) const KEYS: &[(&str, &[&str])] = &[
     (
         "proxy",
-        &["listen", "threads", "rules", "multi_turn", "allow_system", "bypass_models", "list_auto", "grace"],
+        &[
+            "listen",
+            "threads",
+            "rules",
+            "multi_turn",
+            "allow_system",
+            "bypass_models",
+            "list_auto",
+            "grace",
+            "origins",
+            "upgrade_sock",
+        ],
     ),
-    ("admin", &["enabled", "listen"]),
+    ("proxy.tls", &["cert", "key"]),
+    ("admin", &["enabled", "listen", "require_key"]),
     (
         "upstream",
-        &["url", "urls", "connect_timeout", "read_timeout", "poll", "manage", "spill", "cool_off", "sticky"],
+        &[
+            "url",
+            "urls",
+            "connect_timeout",
+            "read_timeout",
+            "poll",
+            "ca",
+            "key_file",
+            "key_env",
+            "manage",
+            "spill",
+            "cool_off",
+            "sticky",
+        ],
     ),
     ("categories", &["route", "upstream", "model"]),
-    ("classifier", &["mode", "model", "timeout", "queue", "cooldown"]),
+    ("auth", &["keys", "forward"]),
+    ("classifier", &["mode", "model", "timeout", "queue", "cooldown", "isolation"]),
     (
         "light",
         &[
@@ -161,7 +215,21 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
             "idle_unload",
         ],
     ),
-    ("limits", &["max_body", "max_inspect", "inflight", "body_timeout", "max_headers"]),
+    (
+        "limits",
+        &[
+            "max_body",
+            "max_inspect",
+            "inflight",
+            "body_timeout",
+            "body_deadline",
+            "header_timeout",
+            "max_headers",
+            "connections",
+            "connections_per_address",
+            "idle_timeout",
+        ],
+    ),
     ("log", &["level", "format", "decisions", "decisions_text", "decisions_max_size", "decisions_keep"]),
     ("experiment", &["enabled", "classifier_share", "shadow"]),
     ("trace", &["endpoint", "sample"]),

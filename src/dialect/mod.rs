@@ -5,6 +5,7 @@
 
 mod chat_completions;
 mod completions;
+mod ending;
 mod error;
 #[cfg(test)]
 mod golden;
@@ -19,6 +20,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::Method;
 
+pub use self::ending::{Ending, Finish};
 pub use self::error::error;
 pub use self::tokens::{Cut, Deltas, Pieces, cut, deltas, pieces, prompt_tokens};
 

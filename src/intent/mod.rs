@@ -2,8 +2,10 @@
 //!
 //! `blend` is the one that ships: an encoder and a bag of features, averaged. `bag` is the bag alone, and what
 //! `train` makes; [`features`] are what goes into it. `encoder` is any larger encoder of the BERT family with a
-//! head. `load` tells them apart. [`worker`] is the thread that all of it lives on.
+//! head. `load` tells them apart. [`worker`] is the thread that all of it lives on, or from which it is spoken to in a
+//! process of its own ([`apart`]).
 
+pub mod apart;
 pub mod augment;
 pub mod breaker;
 pub mod features;
@@ -28,7 +30,10 @@ mod fit;
 #[cfg(feature = "mlx")]
 pub mod train;
 
+use std::convert::Infallible;
 use std::sync::Arc;
+
+use crossbeam_channel::Receiver;
 
 use crate::category::Label;
 
@@ -38,6 +43,14 @@ pub trait Classifier {
     fn classify(&mut self, text: &str) -> Result<Verdict, ClassifyError>;
     /// Kind, size and origin, for `/readyz` and the log.
     fn describe(&self) -> String;
+    /// Disconnects when it is lost while nobody asks; one that lives in this process never is.
+    fn lost(&self) -> Receiver<Infallible> {
+        crossbeam_channel::never()
+    }
+    /// What it holds of MLX's memory, if that is not this process's: active, cached, peak.
+    fn memory(&self) -> Option<[u64; 3]> {
+        None
+    }
 }
 
 /// What the classifier thinks of a text.
@@ -121,6 +134,12 @@ pub enum ClassifyError {
     /// There is no classifier behind this one.
     #[error("no classifier is loaded")]
     Absent,
+    /// The process that it lived in is lost, or as good as.
+    #[error("the classifier's process is gone: {0}")]
+    Gone(String),
+    /// Its process is being started again; nothing was tried.
+    #[error("the classifier is being started again")]
+    Restarting,
 }
 
 /// A message without a letter or a digit ("👋", "?!") says nothing that a model could know: `general`.

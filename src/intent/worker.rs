@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use arc_swap::{ArcSwap, ArcSwapOption};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded, never, select};
 use prometheus::IntCounter;
 use tokio::sync::oneshot;
 
@@ -17,6 +17,10 @@ use crate::category::Category;
 /// A running classification this old is stuck or starved; who comes then is told "busy" instead of
 /// queueing behind it. A healthy one takes well under a millisecond.
 const PATIENCE: Duration = Duration::from_millis(250);
+
+/// How long a classifier that was lost again and again is left alone before the next start: doubled each time,
+/// from the first to the second of these.
+const BACKOFF: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(10)];
 
 /// Classified after every error: an MLX error may surface one call late, or poison what follows.
 const CANARY: &str = "привет, are you there?";
@@ -81,6 +85,8 @@ struct Shared {
     born: Instant,
     /// When the running classification began, in microseconds since `born` plus one; 0 when idle.
     busy_since: AtomicU64,
+    /// MLX's memory in the classifier's own process, if it has one.
+    memory: ArcSwapOption<[u64; 3]>,
 }
 
 #[derive(Debug)]
@@ -114,10 +120,11 @@ impl Intent {
             health: ArcSwap::from_pointee(Health::Loading),
             born: Instant::now(),
             busy_since: AtomicU64::new(0),
+            memory: ArcSwapOption::empty(),
         });
         let seen = shared.clone();
         std::thread::Builder::new().name("mlx".into()).spawn(move || {
-            let mut thread = Worker { shared: seen, load, classifier: None, restarts };
+            let mut thread = Worker { shared: seen, load, classifier: None, restarts, losses: 0 };
             if manners.preload {
                 thread.ensure_loaded();
             }
@@ -151,6 +158,7 @@ impl Intent {
                 permit.succeeded();
                 Outcome::Verdict(verdict)
             }
+            Ok(Ok(Err(ClassifyError::Restarting))) => Outcome::Open,
             Ok(_) => {
                 permit.failed(Failure::Error);
                 Outcome::Error
@@ -185,6 +193,11 @@ impl Intent {
             }
             health => health.clone(),
         }
+    }
+
+    /// MLX's memory in the classifier's own process: active, cached, peak.
+    pub fn memory(&self) -> Option<[u64; 3]> {
+        self.shared.memory.load().as_deref().copied()
     }
 
     /// With `preload` off the first ask starts the loading, and does not wait for it.
@@ -225,30 +238,52 @@ struct Worker {
     classifier: Option<Box<dyn Classifier>>,
     /// Counts the times that it was given up.
     restarts: IntCounter,
+    /// How often it was lost since it last answered.
+    losses: u32,
 }
 
 impl Worker {
     fn run(&mut self, queue: &Receiver<Job>) {
-        while let Ok(job) = queue.recv() {
-            if !self.ensure_loaded() {
-                let _ = job.reply.send(Err(ClassifyError::Absent));
-                continue;
+        loop {
+            let lost = self.classifier.as_ref().map_or_else(never, |classifier| classifier.lost());
+            select! {
+                recv(queue) -> job => match job {
+                    Ok(job) => self.serve(job, queue),
+                    Err(_) => return,
+                },
+                recv(lost) -> _ => self.revive(queue),
             }
-            if job.reply.is_closed() {
-                continue;
-            }
-            self.shared.mark_busy();
-            let answer = self.classify(&job.text);
-            if let Err(error) = &answer {
-                tracing::warn!("classifier: {error}");
-            }
-            let failed = answer.is_err();
-            if !failed {
+        }
+    }
+
+    fn serve(&mut self, job: Job, queue: &Receiver<Job>) {
+        if !self.ensure_loaded() {
+            let _ = job.reply.send(Err(ClassifyError::Absent));
+            return;
+        }
+        if job.reply.is_closed() {
+            return;
+        }
+        self.shared.mark_busy();
+        let answer = self.classify(&job.text);
+        match &answer {
+            Ok(_) => {
+                self.losses = 0;
                 // Before the answer is out: who hears it finds the classifier idle.
                 self.shared.busy_since.store(0, Ordering::Relaxed);
+                let _ = job.reply.send(answer);
             }
-            let _ = job.reply.send(answer);
-            if failed {
+            Err(ClassifyError::Gone(why)) => {
+                tracing::warn!("classifier: its process is gone: {why}");
+                // Before the answer is out, too: who comes now does not queue.
+                self.shared.health.store(Arc::new(Health::Loading));
+                let _ = job.reply.send(answer);
+                self.shared.busy_since.store(0, Ordering::Relaxed);
+                self.revive(queue);
+            }
+            Err(error) => {
+                tracing::warn!("classifier: {error}");
+                let _ = job.reply.send(answer);
                 self.shared.mark_busy();
                 self.check_with_canary();
                 self.shared.busy_since.store(0, Ordering::Relaxed);
@@ -257,33 +292,62 @@ impl Worker {
     }
 
     fn ensure_loaded(&mut self) -> bool {
-        if self.classifier.is_some() {
-            return true;
+        if self.classifier.is_none()
+            && let Err(reason) = self.make()
+        {
+            self.shared.health.store(Arc::new(Health::Down(reason)));
         }
+        self.classifier.is_some()
+    }
+
+    fn make(&mut self) -> Result<(), String> {
         let start = Instant::now();
         let load = &mut self.load;
         let loaded =
             catch_unwind(AssertUnwindSafe(load)).unwrap_or_else(|_| Err("panicked while loading".into()));
-        let health = match loaded {
-            Ok(classifier) => {
-                let name = classifier.describe();
-                tracing::info!("classifier ready in {} ms: {name}", start.elapsed().as_millis());
-                self.classifier = Some(classifier);
-                Health::Ready(name)
+        let classifier = loaded.inspect_err(|reason| {
+            tracing::warn!("no classifier: {reason}; the rules' word stands");
+        })?;
+        let name = classifier.describe();
+        tracing::info!("classifier ready in {} ms: {name}", start.elapsed().as_millis());
+        self.shared.memory.store(classifier.memory().map(Arc::new));
+        self.classifier = Some(classifier);
+        self.shared.health.store(Arc::new(Health::Ready(name)));
+        Ok(())
+    }
+
+    /// After its process was lost: starts another one, and meanwhile lets everybody go on without. Nobody has to
+    /// ask for that, as after an error in this process: the load costs this thread alone.
+    fn revive(&mut self, queue: &Receiver<Job>) {
+        self.shared.health.store(Arc::new(Health::Loading));
+        self.classifier = None;
+        self.restarts.inc();
+        loop {
+            let again = Instant::now() + backoff(self.losses);
+            self.losses = self.losses.saturating_add(1);
+            loop {
+                match queue.recv_deadline(again) {
+                    Ok(job) => {
+                        let _ = job.reply.send(Err(ClassifyError::Restarting));
+                    }
+                    Err(RecvTimeoutError::Timeout) => break,
+                    Err(RecvTimeoutError::Disconnected) => return,
+                }
             }
-            Err(reason) => {
-                tracing::warn!("no classifier: {reason}; the rules' word stands");
-                Health::Down(reason)
+            if self.make().is_ok() {
+                return;
             }
-        };
-        self.shared.health.store(Arc::new(health));
-        self.classifier.is_some()
+        }
     }
 
     fn classify(&mut self, text: &str) -> Result<Verdict, ClassifyError> {
         let Some(classifier) = &mut self.classifier else { return Err(ClassifyError::Absent) };
-        catch_unwind(AssertUnwindSafe(|| classifier.classify(text)))
-            .unwrap_or_else(|_| Err(ClassifyError::Mlx("the evaluation panicked".into())))
+        let verdict = catch_unwind(AssertUnwindSafe(|| classifier.classify(text)))
+            .unwrap_or_else(|_| Err(ClassifyError::Mlx("the evaluation panicked".into())));
+        if let Some(memory) = classifier.memory() {
+            self.shared.memory.store(Some(Arc::new(memory)));
+        }
+        verdict
     }
 
     /// After an error: does it still know a known text? If not, it is dropped and made anew when the
@@ -298,8 +362,15 @@ impl Worker {
     }
 }
 
+/// The wait before the next start, after so many losses in a row: none after the first.
+fn backoff(losses: u32) -> Duration {
+    let [first, most] = BACKOFF;
+    losses.checked_sub(1).map_or(Duration::ZERO, |n| first.saturating_mul(1 << n.min(16)).min(most))
+}
+
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
     use std::sync::atomic::AtomicUsize;
 
     use super::*;
@@ -332,6 +403,26 @@ mod tests {
 
         fn describe(&self) -> String {
             "obedient".into()
+        }
+    }
+
+    /// Answers until it is told to die; lost, too, when the test drops its life.
+    struct Mortal(Receiver<Infallible>);
+
+    impl Classifier for Mortal {
+        fn classify(&mut self, text: &str) -> Result<Verdict, ClassifyError> {
+            if text == "die" {
+                return Err(ClassifyError::Gone("as told".into()));
+            }
+            Obedient { calls: Arc::default(), broken: false }.classify(text)
+        }
+
+        fn describe(&self) -> String {
+            "mortal".into()
+        }
+
+        fn lost(&self) -> Receiver<Infallible> {
+            self.0.clone()
         }
     }
 
@@ -457,6 +548,46 @@ mod tests {
             }
         }
         assert_eq!(loads.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn one_that_is_lost_is_made_anew_and_nobody_waits_for_that() {
+        let lives: Arc<std::sync::Mutex<Vec<Sender<Infallible>>>> = Arc::default();
+        let (born, (let_load, may_load)) = (lives.clone(), bounded::<()>(8));
+        let load: Load = Box::new(move || {
+            may_load.recv().map_err(|e| e.to_string())?;
+            let (life, lost) = bounded(0);
+            born.lock().unwrap().push(life);
+            Ok(Box::new(Mortal(lost)))
+        });
+        let restarts = restarts();
+        let intent = Intent::start(manners(8000, 8, 30_000), restarts.clone(), load).unwrap();
+        let_load.send(()).unwrap();
+        ready(&intent).await;
+        // Lost while idle: noticed without an ask.
+        lives.lock().unwrap().clear();
+        while intent.health() != Health::Loading {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let clock = Instant::now();
+        assert_eq!(intent.ask("hello").await, Outcome::Open);
+        assert!(clock.elapsed() < Duration::from_secs(4), "half of what an ask may wait");
+        let_load.send(()).unwrap();
+        ready(&intent).await;
+        assert!(matches!(intent.ask("hello").await, Outcome::Verdict(_)));
+        // Lost while asked.
+        assert_eq!(intent.ask("die").await, Outcome::Error);
+        assert_eq!(intent.ask("hello").await, Outcome::Open);
+        let_load.send(()).unwrap();
+        ready(&intent).await;
+        assert!(matches!(intent.ask("hello").await, Outcome::Verdict(_)));
+        assert_eq!(restarts.get(), 2);
+    }
+
+    #[test]
+    fn what_is_lost_again_and_again_is_left_alone_for_longer() {
+        let waits: Vec<u128> = [0, 1, 2, 3, 8, 9, u32::MAX].map(|n| backoff(n).as_millis()).to_vec();
+        assert_eq!(waits, [0, 100, 200, 400, 10_000, 10_000, 10_000]);
     }
 
     #[tokio::test]

@@ -57,15 +57,16 @@ impl Proxy {
         passage.request_id = request_id(&request.headers);
         passage.trace = self.begin_trace(&request.headers, dialect, passage.start);
         passage.verdict = Some(Label::undecided(Route::Upstream));
-        let bypassed = request.headers.get(reply::BYPASS).is_some_and(|v| v == "1" || v == "true");
+        passage.bypassed = request.headers.get(reply::BYPASS).is_some_and(|v| v == "1" || v == "true");
         let limits = &self.brain.config.limits;
         session.set_read_timeout(Some(limits.body_timeout));
-        if bypassed {
+        // A key that may not use every model has its body read all the same.
+        if passage.bypassed && !passage.is_limited() {
             return if self.chooses(passage) { self.peek(session, passage).await } else { Ok(false) };
         }
         let clock = Instant::now();
         let room = Room { max_body: limits.max_body, max_inspect: limits.max_inspect, budget: &self.budget };
-        let read = body::read(session, room).await;
+        let read = body::read_within(limits.body_deadline, session, room).await;
         passage.body_wait = clock.elapsed();
         match read? {
             Body::TooLarge => {
@@ -74,6 +75,7 @@ impl Proxy {
                 reply::send_error(session, passage, 413, &self.too_large()).await?;
                 Ok(true)
             }
+            Body::Partly(_) if passage.is_limited() => self.refuse_unread(session, passage).await,
             Body::Partly(prefix) => {
                 passage.body = Held::Prefix(prefix);
                 self.forward_unread(passage);
@@ -110,18 +112,24 @@ impl Proxy {
         let seen = plain.as_ref().unwrap_or(&bytes);
         let ask = match Ask::parse(dialect, seen) {
             Ok(ask) => ask,
+            Err(_) if passage.is_limited() => return self.refuse_unread(session, passage).await,
             Err(_) => {
                 self.forward_unread(passage);
                 self.place_unread(passage);
                 return Ok(false);
             }
         };
-        if self.brain.config.proxy.bypass_models.iter().any(|m| same_model(m, &ask.model)) {
+        if !passage.may_use(&ask.model) && (passage.bypassed || !is_auto(&ask.model)) {
+            return self.refuse_model(session, passage, &ask.model).await;
+        }
+        if passage.bypassed || self.brain.config.proxy.bypass_models.iter().any(|m| same_model(m, &ask.model))
+        {
+            passage.bypassed = true;
             passage.errand = self.errand(passage.upstream, &ask, None);
             return Ok(false);
         }
         let mut guards = Guards::default();
-        if reply::cors(session) == Cors::AskUpstream {
+        if passage.cors == Cors::AskUpstream {
             guards.insert(Guard::Origin);
         }
         let hint = session.get_header(HINT).and_then(|hint| hint.to_str().ok()).map(str::to_owned);
@@ -168,7 +176,9 @@ impl Proxy {
     ) -> Result<bool> {
         let model = match model {
             None if is_auto(&ask.model) => match &self.brain.seen(passage.upstream).models {
-                Some(models) if !models.is_empty() => models.first().cloned(),
+                Some(models) if !models.is_empty() => {
+                    models.iter().find(|model| passage.may_use(model)).or(models.first()).cloned()
+                }
                 listed => {
                     let (status, why) = match listed {
                         Some(_) => (404, "the upstream has none"),
@@ -183,6 +193,9 @@ impl Proxy {
             },
             model => model,
         };
+        if let Some(model) = model.as_deref().filter(|model| !passage.may_use(model)) {
+            return self.refuse_model(session, passage, model).await;
+        }
         passage.errand = self.errand(passage.upstream, ask, model.as_deref());
         if let (Some(model), Some(span)) = (model, &ask.model_span) {
             passage.decoded = session.get_header(header::CONTENT_ENCODING).is_some();

@@ -8,9 +8,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, EXPECT};
+use http::header::{CONTENT_LENGTH, EXPECT, HeaderValue};
+use pingora::ErrorType;
+use pingora::http::RequestHeader;
 use pingora::prelude::*;
 use prometheus::IntGauge;
 
@@ -87,11 +90,22 @@ impl Drop for Share {
     }
 }
 
+/// Reads the body as [`read`] does, if it comes within that time: a byte now and then must not hold it forever.
+///
+/// # Errors
+/// If it does not, and what [`read`] says.
+pub(super) async fn read_within(deadline: Duration, session: &mut Session, room: Room<'_>) -> Result<Body> {
+    tokio::time::timeout(deadline, read(session, room)).await.unwrap_or_else(|_| {
+        let late = Error::explain(ErrorType::ReadTimedout, "limits.body_deadline is over");
+        Err(late.into_down())
+    })
+}
+
 /// Reads the body, whole if it may and can be.
 ///
 /// # Errors
 /// If the client breaks off, is too slow, or breaks the framing.
-pub(super) async fn read(session: &mut Session, room: Room<'_>) -> Result<Body> {
+async fn read(session: &mut Session, room: Room<'_>) -> Result<Body> {
     let length = content_length(session);
     if length.is_some_and(|n| n > room.max_body) {
         return Ok(Body::TooLarge);
@@ -159,6 +173,18 @@ pub(super) fn forwardable(session: &Session, whole: &Bytes) -> bool {
     whole.is_empty() || session.get_retry_buffer().is_some()
 }
 
+/// Pingora lets a length through that is said twice alike; to the upstream it is said once.
+pub(super) fn say_length_once(request: &mut RequestHeader) -> Result<()> {
+    let said = request.headers.get_all(CONTENT_LENGTH);
+    let plain = |value: &HeaderValue| value.as_bytes().iter().all(u8::is_ascii_digit);
+    if said.iter().count() < 2 && said.iter().all(plain) {
+        return Ok(());
+    }
+    let first = said.iter().next().and_then(|value| value.as_bytes().split(|b| *b == b',').next());
+    let first = first.and_then(|first| HeaderValue::from_bytes(first.trim_ascii()).ok());
+    first.map_or(Ok(()), |first| request.insert_header(CONTENT_LENGTH, first))
+}
+
 fn content_length(session: &Session) -> Option<usize> {
     session.get_header(CONTENT_LENGTH)?.to_str().ok()?.split(',').next()?.trim().parse().ok()
 }
@@ -166,6 +192,19 @@ fn content_length(session: &Session) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_length_is_said_once() {
+        for (given, sent) in [(&["7"][..], "7"), (&["7", "7"], "7"), (&["7, 7"], "7"), (&[], "")] {
+            let mut request = RequestHeader::build("POST", b"/", None).unwrap();
+            given.iter().for_each(|value| {
+                request.append_header(CONTENT_LENGTH, *value).unwrap();
+            });
+            say_length_once(&mut request).unwrap();
+            let all: Vec<_> = request.headers.get_all(CONTENT_LENGTH).iter().collect();
+            assert_eq!(all, if sent.is_empty() { vec![] } else { vec![sent] });
+        }
+    }
 
     #[test]
     fn the_budget_is_given_back() {

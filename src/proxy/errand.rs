@@ -232,14 +232,15 @@ pub(super) fn model_in(body: &Bytes) -> Option<String> {
     let mut reader = serde_json::Deserializer::from_slice(body);
     // A body that breaks off, or goes on wrong, is the upstream's to judge; the name may have come before.
     let _ = serde::de::DeserializeSeed::deserialize(&mut found, &mut reader);
-    found.model.or(found.name)
+    found.model.or(found.name).or(found.source)
 }
 
-/// `model`, or `name` as older clients say, of an object.
+/// `model`, or `name` as older clients say, or `source` as a copy says, of an object.
 #[derive(Default)]
 struct Named {
     model: Option<String>,
     name: Option<String>,
+    source: Option<String>,
 }
 
 impl<'de> serde::de::DeserializeSeed<'de> for &mut Named {
@@ -263,6 +264,8 @@ impl<'de> serde::de::Visitor<'de> for &mut Named {
                 self.model = members.next_value()?;
             } else if key.eq_ignore_ascii_case("name") {
                 self.name = members.next_value()?;
+            } else if key.eq_ignore_ascii_case("source") {
+                self.source = members.next_value()?;
             } else {
                 members.next_value::<serde::de::IgnoredAny>()?;
             }
@@ -288,6 +291,7 @@ mod tests {
             named(r#"{"options":{"model":"inner"},"model":"a","messages":[{"ro"#).as_deref(),
             Some("a")
         );
+        assert_eq!(named(r#"{"source":"a","destination":"b"}"#).as_deref(), Some("a"));
         assert_eq!(named(r#"{"model":7}"#), None);
         assert_eq!(named(r#"["model"]"#), None);
         assert_eq!(named(""), None);

@@ -15,14 +15,16 @@ use ureq::RequestBuilder;
 use ureq::typestate::WithBody;
 
 use super::body::{self, Body, Room};
+use super::cors;
 use super::errand::{self, SERVER};
 use super::origin::Cors;
 use super::passage::{Held, Passage};
 use super::progress::Progress;
 use super::union::Union;
 use super::{Proxy, reply};
-use crate::config::Manage;
+use crate::config::{Manage, Secret, Upstream};
 use crate::dialect::Written;
+use crate::tls::Trust;
 use crate::upstream::{Errand, LOOK_TIMEOUT, Model, Pool, Seen, Target};
 
 /// A list or an error of a server is read no further.
@@ -91,7 +93,7 @@ impl Proxy {
             (session.req_header().method.clone(), session.req_header().uri.path().to_owned());
         // Who names a server speaks with that server alone; a web page that only a server can judge, too: what is
         // asked of all carries no `Origin`.
-        let alone = session.get_header(&SERVER).is_some() || reply::cors(session) == Cors::AskUpstream;
+        let alone = session.get_header(&SERVER).is_some() || passage.cors == Cors::AskUpstream;
         let manage = if alone { Manage::First } else { pool.config.manage };
         match Matter::of(&method, &path, manage) {
             Matter::List(_) if alone => passage.errand.to = Target::First,
@@ -112,13 +114,18 @@ impl Proxy {
 
     /// Reads a body for the model that it names; it is sent as it came. `true` if it has been answered.
     pub(super) async fn peek(&self, session: &mut Session, passage: &mut Passage) -> Result<bool> {
+        if let Held::Whole(bytes) = &passage.body {
+            // Read already, to see whether the key may use its model.
+            passage.errand.model = errand::of_model(errand::model_in(bytes)).model;
+            return Ok(false);
+        }
         if session.as_mut().is_body_empty() {
             return Ok(false);
         }
         let limits = &self.brain.config.limits;
         session.set_read_timeout(Some(limits.body_timeout));
         let room = Room { max_body: usize::MAX, max_inspect: limits.max_inspect, budget: &self.budget };
-        match body::read(session, room).await? {
+        match body::read_within(limits.body_deadline, session, room).await? {
             Body::Whole(bytes, share) => {
                 if !body::forwardable(session, &bytes) {
                     self.refuse("headers");
@@ -138,6 +145,11 @@ impl Proxy {
         Ok(false)
     }
 
+    /// For the upstream that a request goes to.
+    fn agent(&self, passage: &Passage) -> ureq::Agent {
+        self.agents.get(passage.upstream).cloned().unwrap_or_else(ureq::Agent::new_with_defaults)
+    }
+
     /// The list of all servers that answer.
     async fn list(
         &self,
@@ -148,9 +160,11 @@ impl Proxy {
     ) -> Result<bool> {
         let Some(pool) = self.brain.upstreams.get(passage.upstream) else { return Ok(false) };
         let asked = pool.servers.iter().filter(|server| server.seen().up).map(|server| {
-            let (agent, url) = (self.agent.clone(), format!("{}{path}", server.url()));
+            let (agent, url) = (self.agent(passage), format!("{}{path}", server.url()));
+            let key = pool.config.key.clone();
             tokio::task::spawn_blocking(move || -> Result<Vec<u8>, ureq::Error> {
-                let timed = agent.get(url).config().timeout_global(Some(LOOK_TIMEOUT)).build();
+                let request = with_key(agent.get(url), key.as_ref());
+                let timed = request.config().timeout_global(Some(LOOK_TIMEOUT)).build();
                 timed.call()?.body_mut().with_config().limit(LARGEST).read_to_vec()
             })
         });
@@ -192,11 +206,12 @@ impl Proxy {
         let path = session.req_header().uri.path().to_owned();
         let (tell, mut told) = mpsc::channel(WAITING);
         for (at, server) in meant.iter().filter_map(|at| pool.servers.get(*at)).enumerate() {
-            let (agent, tell, body) = (self.agent.clone(), tell.clone(), body.clone());
+            let (agent, tell, body) = (self.agent(passage), tell.clone(), body.clone());
+            let key = pool.config.key.clone();
             let (url, connect) = (format!("{}{path}", server.url()), pool.config.connect_timeout);
             tokio::task::spawn_blocking(move || {
                 let request = if deletes { agent.delete(url).force_send_body() } else { agent.post(url) };
-                let word = order_one(request, &body, connect, |line| {
+                let word = order_one(with_key(request, key.as_ref()), &body, connect, |line| {
                     tell.blocking_send((at, Word::Line(line))).is_ok()
                 });
                 // Nobody listens any more: the client has left.
@@ -207,7 +222,7 @@ impl Proxy {
         let streams =
             !held && serde_json::from_slice::<Streams>(&body).is_ok_and(|s| s.stream != Some(false));
         let mut progress = Progress::new(names);
-        let (mut refused, mut some_do, mut begun) = (None, false, false);
+        let (mut refused, mut begun) = (None, false);
         while let Some((at, word)) = told.recv().await {
             let line = match word {
                 Word::Line(line) => progress.line(at, &line),
@@ -218,7 +233,6 @@ impl Proxy {
                 }
                 Word::Done => None,
             };
-            some_do |= refused.is_none();
             if let Some(line) = line.filter(|_| streams) {
                 if !std::mem::replace(&mut begun, true) {
                     begin(session, passage).await?;
@@ -226,21 +240,31 @@ impl Proxy {
                 session.write_response_body(Some(line.into()), false).await?;
             }
         }
-        let end = progress.end();
-        match refused {
-            Some(status) if !begun && (held || !some_do) => {
-                let why = progress.failures();
-                reply::send_error(session, passage, status, &why).await?;
-            }
-            _ if begun => session.write_response_body(Some(end.into()), true).await?,
-            _ => {
-                let body = if held { Bytes::new() } else { end.into() };
-                let kind = if streams { NDJSON } else { "application/json; charset=utf-8" };
-                let written = Written { content_type: kind, no_cache: false, body };
-                reply::send(session, passage, 200, written).await?;
-            }
+        let (end, failures) = (progress.end(), progress.failures());
+        if begun {
+            session.write_response_body(Some(end.into()), true).await?;
+        } else if !failures.is_empty() {
+            reply::send_error(session, passage, refused.unwrap_or(500), &failures).await?;
+        } else {
+            let body = if held { Bytes::new() } else { end.into() };
+            let content_type = if streams { NDJSON } else { "application/json; charset=utf-8" };
+            reply::send(session, passage, 200, Written { content_type, no_cache: false, body }).await?;
         }
         Ok(true)
+    }
+}
+
+/// What asks several servers of an upstream at once.
+pub(super) fn agent(upstream: &Upstream) -> ureq::Agent {
+    let tls = upstream.trust.as_ref().map(Trust::config).unwrap_or_default();
+    ureq::Agent::config_builder().max_redirects(0).proxy(None).tls_config(tls).build().into()
+}
+
+/// With our own key for that upstream, if there is one.
+fn with_key<B>(request: RequestBuilder<B>, key: Option<&Secret>) -> RequestBuilder<B> {
+    match key {
+        Some(key) => request.header(header::AUTHORIZATION, key.bearer()),
+        None => request,
     }
 }
 
@@ -256,6 +280,7 @@ async fn begin(session: &mut Session, passage: &mut Passage) -> Result<()> {
     let mut head = ResponseHeader::build(200, Some(3))?;
     head.insert_header(header::CONTENT_TYPE, NDJSON)?;
     head.insert_header(header::DATE, get_cached_date())?;
+    cors::allow(&mut head, passage.cors, session.get_header(header::ORIGIN))?;
     if session.req_header().version >= Version::HTTP_11 {
         head.insert_header(header::TRANSFER_ENCODING, "chunked")?;
     }

@@ -1,27 +1,33 @@
 //! The proxy itself: each Pingora phase in a few lines, in the order in which a request meets them.
 //!
 //! ```text
-//! early_request_filter   header size, Host                      origin.rs
-//! request_filter         read the body, decide, answer here     body.rs · ask.rs · reply.rs
+//! (before them)          how long a header may take             patience.rs
+//! request_filter         header size, Host, Origin, key         origin.rs · cors.rs · entry.rs
+//!                        read the body, decide, answer here     body.rs · ask.rs · reply.rs
 //! upstream_peer          the server that is best placed         errand.rs · crate::upstream
-//! upstream_request_filter  its Host, the body's new length
+//! upstream_request_filter  its Host, its key, the body's new length
 //! request_body_filter    what was read, or what passes          body.rs · passage.rs
 //! response_filter        x-brainstem-* headers                  reply.rs
-//! response_body_filter   `auto` in the lists of models          listing.rs
+//! response_body_filter   `auto` in the lists of models, streams' ends  listing.rs · stream.rs
 //! fail_to_connect, error_while_proxy  on to the next server      errand.rs
-//! fail_to_proxy          the dialect's error                    reply.rs
+//! fail_to_proxy          the dialect's error                    reply.rs · stream.rs
 //! logging                metrics
 //! ```
 
 mod asks;
 mod body;
+mod cors;
+pub(crate) mod door;
+mod entry;
 pub(crate) mod errand;
 mod fleet;
 mod listing;
 pub(crate) mod origin;
 mod passage;
+pub(crate) mod patience;
 mod progress;
 mod reply;
+mod stream;
 mod traced;
 mod union;
 
@@ -51,12 +57,13 @@ pub struct Proxy {
     budget: Arc<Budget>,
     /// The machine's own name.
     own_name: String,
+    origins: cors::Origins,
     /// Ollama checks `Host` only when it listens on loopback; so do we.
     checks_host: bool,
     /// There is more than one server: replies say which one gave them.
     is_fleet: bool,
-    /// For what is asked of several servers at once.
-    agent: ureq::Agent,
+    /// For what is asked of several servers at once: one for each upstream, since each trusts its own authorities.
+    agents: Vec<ureq::Agent>,
 }
 
 impl Proxy {
@@ -65,9 +72,10 @@ impl Proxy {
         Self {
             budget: Arc::new(Budget::new(brain.config.limits.inflight, brain.metrics.inflight_bytes.clone())),
             own_name: origin::own_name(),
+            origins: cors::Origins::new(&brain.config.proxy.origins),
             checks_host: brain.config.proxy.listen.ip().is_loopback(),
             is_fleet: brain.config.upstreams.iter().map(|u| u.servers.len()).sum::<usize>() > 1,
-            agent: ureq::Agent::config_builder().max_redirects(0).proxy(None).build().into(),
+            agents: brain.config.upstreams.iter().map(fleet::agent).collect(),
             brain,
         }
     }
@@ -83,11 +91,14 @@ impl ProxyHttp for Proxy {
     type CTX = Passage;
 
     fn new_ctx(&self) -> Passage {
+        patience::header_arrived();
         Passage::new(self.brain.metrics.clone())
     }
 
     async fn request_filter(&self, session: &mut Session, passage: &mut Passage) -> Result<bool> {
         let limits = &self.brain.config.limits;
+        // Who sends the next request before the reply gets that reply, then the next.
+        session.set_pipelining_enabled(true);
         let headers = session.as_http1().map_or(0, |http| http.get_headers_raw_bytes().len());
         if headers > limits.max_headers {
             self.refuse("headers");
@@ -98,6 +109,9 @@ impl ProxyHttp for Proxy {
         if self.checks_host && !origin::host_allowed(host(session), &self.own_name) {
             self.refuse("host");
             reply::send_bare(session, 403).await?;
+            return Ok(true);
+        }
+        if self.admit(session, passage).await? {
             return Ok(true);
         }
         self.receive(session, passage).await
@@ -114,7 +128,16 @@ impl ProxyHttp for Proxy {
         let Some(upstream) = self.brain.upstreams.get(passage.upstream) else {
             return Error::e_explain(ErrorType::InternalError, "no such upstream");
         };
-        let mut peer = HttpPeer::new(address, false, String::new());
+        let mut peer = match &upstream.config.trust {
+            None => HttpPeer::new(address, false, String::new()),
+            Some(trust) => {
+                let mut peer = HttpPeer::new(address, true, server.name().to_owned());
+                peer.options.ca = Some(trust.roots());
+                // Pingora keeps connections apart by address and name, not by whom they were checked against.
+                peer.group_key = passage.upstream as u64;
+                peer
+            }
+        };
         peer.options.connection_timeout = Some(upstream.config.connect_timeout);
         // A pull may say nothing for as long as it likes; an ask has a bound, if a generous one.
         peer.options.read_timeout = passage.is_ask.then_some(upstream.config.read_timeout);
@@ -131,6 +154,10 @@ impl ProxyHttp for Proxy {
         if let Some(server) = self.server(passage) {
             request.insert_header(header::HOST, server.host.clone())?;
         }
+        if let Some(upstream) = self.brain.upstreams.get(passage.upstream) {
+            self.dress(request, &upstream.config, passage)?;
+        }
+        body::say_length_once(request)?;
         if self.chooses(passage) {
             // Said to us.
             request.remove_header(&errand::SERVER);
@@ -163,13 +190,18 @@ impl ProxyHttp for Proxy {
         &self,
         _: &mut Session,
         body: &mut Option<Bytes>,
-        _: bool,
+        end: bool,
         passage: &mut Passage,
     ) -> Result<()> {
         if passage.is_ask {
             let before = if let Held::Prefix(prefix) = &passage.body { prefix.len() } else { 0 };
             passage.passed += before + body.as_ref().map_or(0, Bytes::len);
-            if passage.passed > self.brain.config.limits.max_body {
+            let limits = &self.brain.config.limits;
+            if passage.start.elapsed() > limits.body_deadline && !end {
+                self.refuse("slow_body");
+                return Error::e_explain(ErrorType::HTTPStatus(408), "limits.body_deadline is over");
+            }
+            if passage.passed > limits.max_body {
                 self.refuse("body");
                 return Error::e_explain(ErrorType::HTTPStatus(413), "request body over limits.max_body");
             }
@@ -224,6 +256,8 @@ impl ProxyHttp for Proxy {
         if response.status.is_server_error() {
             self.upstream_error(passage, "status");
         }
+        self.open_to_page(session, response, passage.cors)?;
+        self.follow(response, passage);
         reply::label_headers(response, passage)
     }
 
@@ -237,6 +271,7 @@ impl ProxyHttp for Proxy {
         if let Some(listing) = &mut passage.listing {
             *body = listing.pass(body.take(), end);
         }
+        self.pass_on(body, end, passage);
         Ok(None)
     }
 
@@ -275,6 +310,7 @@ impl ProxyHttp for Proxy {
         let (code, kind, message) = self.verdict_on(error, passage);
         if *error.esource() == ErrorSource::Upstream {
             self.upstream_error(passage, kind);
+            self.tell_cut(session, passage, kind == "read_timeout").await;
         }
         session.set_keepalive(None);
         if code > 0
@@ -316,6 +352,7 @@ impl Proxy {
         let at = |what: &str| format!("upstream {upstream} {what}");
         match (error.esource(), error.etype()) {
             (_, ErrorType::HTTPStatus(413)) => (413, "body", self.too_large()),
+            (_, ErrorType::HTTPStatus(408)) => (408, "slow", TOO_SLOW.into()),
             (_, etype) if *etype == errand::NO_SUCH_SERVER => (400, "server", self.servers_named(passage)),
             (_, ErrorType::HTTPStatus(code)) => (*code, "status", "request refused".into()),
             (ErrorSource::Upstream, ErrorType::ConnectTimedout) => {
@@ -331,10 +368,16 @@ impl Proxy {
             (ErrorSource::Upstream, ErrorType::InvalidHTTPHeader) => {
                 (502, "garbage", at("does not speak HTTP"))
             }
+            (
+                ErrorSource::Upstream,
+                ErrorType::TLSHandshakeFailure | ErrorType::TLSHandshakeTimedout | ErrorType::InvalidCert,
+            ) => {
+                (502, "certificate", at("does not show a certificate that is trusted here, or speaks no TLS"))
+            }
             (ErrorSource::Upstream, _) => (502, "reset", at("broke off")),
             (ErrorSource::Downstream, ErrorType::ReadTimedout) => {
                 self.refuse("slow_body");
-                (408, "slow", "the request's body did not come in time".into())
+                (408, "slow", TOO_SLOW.into())
             }
             (ErrorSource::Downstream, ErrorType::InvalidHTTPHeader) => {
                 (400, "framing", "malformed request".into())
@@ -405,6 +448,8 @@ fn host(session: &Session) -> &str {
     let named = session.get_header(header::HOST).and_then(|host| host.to_str().ok());
     named.or_else(|| session.req_header().uri.authority().map(http::uri::Authority::as_str)).unwrap_or("")
 }
+
+const TOO_SLOW: &str = "the request's body did not come in time";
 
 /// Status codes as label values: a closed set, whatever an upstream may say.
 const CODES: &[(u16, &str)] = &[

@@ -29,6 +29,10 @@ pub(crate) enum Cors {
     Echo,
     /// Perhaps allowed by the upstream's own `OLLAMA_ORIGINS`: it must decide.
     AskUpstream,
+    /// Allowed by `proxy.origins`, of which the upstream knows nothing.
+    Listed,
+    /// In neither, and `proxy.origins` decides alone.
+    Refused,
 }
 
 /// Judges an `Origin` as Ollama's defaults do.

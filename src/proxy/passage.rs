@@ -4,11 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::HeaderName;
 
 use super::body::Share;
 use super::listing::Listing;
+use super::origin::Cors;
+use crate::auth::Key;
 use crate::config::Route;
-use crate::dialect::Dialect;
+use crate::dialect::{Dialect, Ending};
 use crate::experiment::Arm;
 use crate::metrics::Metrics;
 use crate::trace::Trace;
@@ -51,12 +54,22 @@ pub struct Passage {
     pub(super) listing: Option<Listing>,
     /// Whether success changes the upstream's list of models.
     pub(super) changes_models: bool,
+    /// Whether the client or the config wants it forwarded untouched.
+    pub(super) bypassed: bool,
+    /// The reply, if it is a stream whose end is waited for.
+    pub(super) ending: Option<Ending>,
     pub(super) first_byte: Option<Duration>,
     /// Waiting for the client's body.
     pub(super) body_wait: Duration,
     /// When the upstream was turned to.
     pub(super) upstream_since: Option<Instant>,
     pub(super) request_id: String,
+    /// Whose request it is, where keys are asked for.
+    pub(super) key: Option<Arc<Key>>,
+    /// What its `Origin` asks of the reply.
+    pub(super) cors: Cors,
+    /// A header that goes with an error of ours.
+    pub(super) told: Option<(HeaderName, String)>,
     /// Its spans to be, if it is traced.
     pub(super) trace: Option<Box<Trace>>,
     pub(super) metrics: Arc<Metrics>,
@@ -108,10 +121,15 @@ impl Passage {
             is_ask: false,
             listing: None,
             changes_models: false,
+            bypassed: false,
+            ending: None,
             first_byte: None,
             body_wait: Duration::ZERO,
             upstream_since: None,
             request_id: String::new(),
+            key: None,
+            cors: Cors::None,
+            told: None,
             trace: None,
             metrics,
         }
@@ -122,6 +140,16 @@ impl Passage {
         self.body_sent = false;
         self.passed = 0;
         self.upstream_since.get_or_insert_with(Instant::now);
+    }
+
+    /// Whether there are models that its key may not use.
+    pub(super) fn is_limited(&self) -> bool {
+        self.key.as_ref().is_some_and(|key| key.is_limited())
+    }
+
+    /// Whether its key may use that model.
+    pub(super) fn may_use(&self, model: &str) -> bool {
+        self.key.as_ref().is_none_or(|key| key.may_use(model))
     }
 
     pub(super) fn route(&self) -> Route {

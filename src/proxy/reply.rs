@@ -6,8 +6,7 @@ use pingora::http::ResponseHeader;
 use pingora::prelude::*;
 use pingora::protocols::http::date::get_cached_date;
 
-use super::host;
-use super::origin::{self, Cors};
+use super::cors;
 use super::passage::{Label, Passage};
 use crate::dialect::{self, Family, Written};
 
@@ -64,12 +63,6 @@ fn value(text: &str) -> HeaderValue {
     })
 }
 
-/// What the request's `Origin` asks of a reply of ours.
-pub(super) fn cors(session: &Session) -> Cors {
-    let origin = session.get_header(header::ORIGIN).and_then(|origin| origin.to_str().ok());
-    origin::cors(origin, host(session))
-}
-
 /// Sends a reply of ours and its body at once.
 pub(super) async fn send(
     session: &mut Session,
@@ -83,11 +76,9 @@ pub(super) async fn send(
     if written.no_cache {
         head.insert_header(header::CACHE_CONTROL, "no-cache")?;
     }
-    if cors(session) == Cors::Echo
-        && let Some(origin) = session.get_header(header::ORIGIN).cloned()
-    {
-        head.insert_header(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin)?;
-        head.insert_header(header::VARY, "Origin")?;
+    cors::allow(&mut head, passage.cors, session.get_header(header::ORIGIN))?;
+    if let Some((name, value)) = passage.told.take() {
+        head.insert_header(name, value)?;
     }
     label_headers(&mut head, passage)?;
     // Streams, too: all of it is here, and head and body leave in one segment. Chunks would need a second.
@@ -110,6 +101,13 @@ pub(super) async fn send_error(
         session.set_keepalive(None);
     }
     send(session, passage, status, written).await
+}
+
+/// Sends a head that has no body, and goes on with the connection.
+pub(super) async fn send_head(session: &mut Session, mut head: ResponseHeader) -> Result<()> {
+    head.insert_header(header::DATE, get_cached_date())?;
+    session.write_response_header(Box::new(head), true).await?;
+    session.write_response_body(Some(Bytes::new()), true).await
 }
 
 /// Sends a status without a body, as Ollama's own middleware does.

@@ -11,7 +11,7 @@ mod spans;
 
 use std::time::{Duration, Instant, SystemTime};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use http::{HeaderMap, HeaderValue};
 use opentelemetry::Context;
 use opentelemetry::propagation::TextMapPropagator;
@@ -235,11 +235,8 @@ fn run(mut exporter: Exporter, queue: &Receiver<Job>) {
                 Job::Export(trace) => batch.push(trace),
                 Job::Settle(done) => settled.push(done),
             }
-            next = match queue.recv_deadline(until) {
-                _ if batch.len() >= BATCH || !settled.is_empty() => None,
-                Ok(job) => Some(job),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-            };
+            let full = batch.len() >= BATCH || !settled.is_empty();
+            next = if full { None } else { queue.recv_deadline(until).ok() };
         }
         exporter.export(&batch);
         settled.into_iter().for_each(|done| {

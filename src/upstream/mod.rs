@@ -23,6 +23,7 @@ use arc_swap::ArcSwap;
 
 pub use self::floor::{Errand, Target};
 pub use self::place::{Placed, Reason};
+pub(crate) use self::seen::canonical;
 pub use self::seen::{Model, Seen, same_model};
 pub use self::server::Server;
 pub use self::watch::LOOK_TIMEOUT;
@@ -61,7 +62,7 @@ impl Pool {
     /// If the system gives no thread.
     pub fn watch(config: config::Upstream, metrics: Arc<Metrics>) -> std::io::Result<Arc<Self>> {
         let (servers, asked): (Vec<_>, Vec<_>) =
-            config.servers.iter().map(|authority| Server::new(&config.name, authority, &metrics)).unzip();
+            config.servers.iter().map(|authority| Server::new(&config, authority, &metrics)).unzip();
         let manners = Manners { spill: config.spill, cool_off: config.cool_off, sticky: config.sticky };
         let floor = (servers.len() > 1).then(|| Mutex::new(Floor::new(servers.len(), manners)));
         if floor.is_some() {

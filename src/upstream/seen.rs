@@ -95,7 +95,7 @@ pub fn same_model(one: &str, other: &str) -> bool {
 
 /// One spelling for the ways to write a model's name: `Llama3.2`, `llama3.2:latest`,
 /// `registry.ollama.ai/library/llama3.2` (Ollama's `types/model/name.go`).
-fn canonical(model: &str) -> String {
+pub(crate) fn canonical(model: &str) -> String {
     let name = model.trim().to_lowercase();
     let name = name.strip_prefix("registry.ollama.ai/").unwrap_or(&name);
     let name = name.strip_prefix("library/").unwrap_or(name);

@@ -9,6 +9,7 @@ use http::HeaderValue;
 use prometheus::{Gauge, IntGauge};
 
 use super::seen::Seen;
+use crate::config;
 use crate::metrics::Metrics;
 
 /// One Ollama server.
@@ -20,6 +21,7 @@ pub struct Server {
     pub host: HeaderValue,
     /// Requests of ours that it has now.
     pub inflight: IntGauge,
+    scheme: &'static str,
     pub(super) up: Gauge,
     pub(super) seen: ArcSwap<Seen>,
     pub(super) address: ArcSwapOption<SocketAddr>,
@@ -28,11 +30,12 @@ pub struct Server {
 
 impl Server {
     /// Nothing is known of it yet. Who receives from the channel is to look at it.
-    pub(super) fn new(pool: &str, authority: &str, metrics: &Metrics) -> (Self, Receiver<()>) {
+    pub(super) fn new(pool: &config::Upstream, authority: &str, metrics: &Metrics) -> (Self, Receiver<()>) {
         let (refresh, asked) = bounded(1);
-        let labels = [pool, authority];
+        let labels = [pool.name.as_str(), authority];
         let server = Self {
             authority: authority.to_owned(),
+            scheme: pool.scheme(),
             // An authority that was read as a URI's is visible ASCII.
             host: HeaderValue::from_str(authority).unwrap_or_else(|_| HeaderValue::from_static("ollama")),
             inflight: metrics.server_inflight.with_label_values(&labels),
@@ -46,7 +49,13 @@ impl Server {
 
     /// `http://host:port`
     pub fn url(&self) -> String {
-        format!("http://{}", self.authority)
+        format!("{}://{}", self.scheme, self.authority)
+    }
+
+    /// The name or address that its certificate is for.
+    pub fn name(&self) -> &str {
+        let host = self.authority.rsplit_once(':').map_or(&*self.authority, |(host, _)| host);
+        host.trim_matches(['[', ']'])
     }
 
     /// What the last look showed.

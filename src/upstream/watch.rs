@@ -10,6 +10,8 @@ use serde::Deserialize;
 use super::Pool;
 use super::seen::Seen;
 use super::server::Server;
+use crate::config::Secret;
+use crate::tls::Trust;
 
 /// A look waits no longer than this for each of its two questions.
 pub const LOOK_TIMEOUT: Duration = Duration::from_secs(3);
@@ -45,18 +47,25 @@ pub(super) fn resolve(server: &Server, connect_timeout: Duration) {
 
 /// Looks at once, then every `poll` or when asked, as long as the pool lives.
 pub(super) fn run(pool: &Weak<Pool>, index: usize, asked: &Receiver<()>) {
+    let Some((tls, key)) = pool.upgrade().map(|pool| {
+        let tls = pool.config.trust.as_ref().map(Trust::config).unwrap_or_default();
+        (tls, pool.config.key.as_ref().map(Secret::bearer))
+    }) else {
+        return;
+    };
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .timeout_global(Some(LOOK_TIMEOUT))
         .max_redirects(0)
         .user_agent(AGENT)
         .proxy(None)
+        .tls_config(tls)
         .build()
         .into();
     while let Some(pool) = pool.upgrade() {
         let Some(server) = pool.servers.get(index) else { return };
         resolve(server, pool.config.connect_timeout);
         let began = pool.now();
-        let seen = look(&agent, &server.url()).begun(began);
+        let seen = look(&agent, &server.url(), key.as_deref()).begun(began);
         pool.saw(index, seen);
         let poll = pool.config.poll;
         drop(pool);
@@ -67,9 +76,14 @@ pub(super) fn run(pool: &Weak<Pool>, index: usize, asked: &Receiver<()>) {
     }
 }
 
-fn look(agent: &ureq::Agent, url: &str) -> Seen {
+fn look(agent: &ureq::Agent, url: &str, key: Option<&str>) -> Seen {
     let ask = |path: &str| {
-        agent.get(format!("{url}{path}")).call().and_then(|mut reply| reply.body_mut().read_json::<List>())
+        let request = agent.get(format!("{url}{path}"));
+        let request = match key {
+            Some(key) => request.header("authorization", key),
+            None => request,
+        };
+        request.call().and_then(|mut reply| reply.body_mut().read_json::<List>())
     };
     let names = |list: List| list.models.unwrap_or_default().into_iter().map(|entry| entry.name).collect();
     let models = match ask("/api/tags") {

@@ -8,6 +8,9 @@ The request's model says what happens:
   scripted-slow     ten pieces, 50 ms apart, each one the time at which it was sent
   scripted-endless  a piece every 50 ms until the client leaves
   scripted-broken   two pieces, then an error in the middle of the stream
+  scripted-cut      two pieces, then the connection is closed without the last chunk
+  scripted-gone     the connection is closed before any answer
+  scripted-busy     503, as Ollama says it
   anything else     404 in the dialect of the path
 
 What it received under the header `x-e2e: ID` is told by GET /scripted/ID.
@@ -25,6 +28,8 @@ from itertools import count
 
 TEXT = ["Scripted", " words from", " upstream."]
 MODELS = ["scripted:latest", "scripted-slow:latest", "scripted-endless:latest", "scripted-broken:latest"]
+FAULTS = ["scripted-cut", "scripted-gone", "scripted-busy"]  # in no list of models
+BUSY = "server busy, please try again.  maximum pending requests exceeded"
 PIECES, PAUSE = 10, 0.05
 CREATED, AT = 1763864441, "2026-11-23T02:20:41.123456789Z"
 METRICS = {
@@ -355,7 +360,12 @@ class Handler(BaseHTTPRequestHandler):
             model = body.get("model", "")
         except (ValueError, AttributeError) as reason:
             return self.reply(400, error_body(path, "invalid_request_error", str(reason)), plain)
-        if model.removesuffix(":latest") + ":latest" not in MODELS:
+        if model == "scripted-busy":
+            return self.reply(503, error_body(path, "overloaded_error", BUSY), plain)
+        if model == "scripted-gone":
+            self.close_connection = True
+            return None
+        if model not in FAULTS and model.removesuffix(":latest") + ":latest" not in MODELS:
             return self.reply(404, error_body(path, "not_found_error", f"model '{model}' not found"), plain)
         if path in LOAD and not body.get(LOAD[path]):
             why = "unload" if body.get("keep_alive") == 0 else "load"
@@ -374,6 +384,9 @@ class Handler(BaseHTTPRequestHandler):
             for text in dialect.stream(model, self.pieces(model.removesuffix(":latest")), body):
                 self.chunk(text)
         except ValueError as reason:
+            if model == "scripted-cut":
+                self.close_connection = True
+                return None
             self.chunk(dialect.error(str(reason)))
         self.wfile.write(b"0\r\n\r\n")
 
@@ -385,7 +398,7 @@ class Handler(BaseHTTPRequestHandler):
     def pieces(self, model):
         if model == "scripted":
             yield from TEXT
-        elif model == "scripted-broken":
+        elif model in ("scripted-broken", "scripted-cut"):
             yield from TEXT[:2]
             raise ValueError("the script breaks off here")
         else:

@@ -49,7 +49,11 @@ pub(crate) struct Options {
     rules: Vec<(String, String)>,
     rules_at: Option<PathBuf>,
     environment: Vec<(String, String)>,
+    files: Vec<(String, Vec<u8>)>,
+    admin_key: Option<String>,
     upstream: Option<SocketAddr>,
+    at: [SocketAddr; 2],
+    upgrade: bool,
 }
 
 impl Options {
@@ -76,11 +80,21 @@ impl Options {
         let rules =
             vec![("rules.toml".into(), RULES.into()), ("answers/answers.toml".into(), ANSWERS.into())];
         let environment = Vec::new();
-        Self { config: toml::Table::new(), rules, rules_at: None, environment, upstream: None }
-            .set("classifier.mode", "off")
-            .set("upstream.default.poll", "100ms")
-            .set("proxy.threads", 2)
-            .set("proxy.grace", "2s")
+        Self {
+            config: toml::Table::new(),
+            rules,
+            rules_at: None,
+            environment,
+            files: Vec::new(),
+            admin_key: None,
+            upstream: None,
+            at: [SocketAddr::from(([127, 0, 0, 1], 0)); 2],
+            upgrade: false,
+        }
+        .set("classifier.mode", "off")
+        .set("upstream.default.poll", "100ms")
+        .set("proxy.threads", 2)
+        .set("proxy.grace", "2s")
     }
 
     /// `section.key` or `section.name.key`.
@@ -103,9 +117,33 @@ impl Options {
         self
     }
 
+    /// A file in the directory that it runs in.
+    pub(crate) fn file(mut self, name: &str, bytes: impl Into<Vec<u8>>) -> Self {
+        self.files.push((name.into(), bytes.into()));
+        self
+    }
+
+    /// The key that its admin address asks for.
+    pub(crate) fn admin_key(mut self, key: &str) -> Self {
+        self.admin_key = Some(key.to_owned());
+        self
+    }
+
     /// A rules directory elsewhere.
     pub(crate) fn rules_at(mut self, dir: &Path) -> Self {
         self.rules_at = Some(dir.to_owned());
+        self
+    }
+
+    /// On these addresses: proxy, admin.
+    pub(crate) fn at(mut self, proxy: SocketAddr, admin: SocketAddr) -> Self {
+        self.at = [proxy, admin];
+        self
+    }
+
+    /// Takes the listeners over from one that runs there.
+    pub(crate) fn upgrading(mut self) -> Self {
+        self.upgrade = true;
         self
     }
 
@@ -157,6 +195,7 @@ pub(crate) struct Running {
     pub(crate) admin: SocketAddr,
     pub(crate) dir: TempDir,
     pub(crate) child: Child,
+    admin_key: Option<String>,
     log: Arc<Mutex<Vec<String>>>,
 }
 
@@ -178,6 +217,9 @@ impl Running {
     fn try_start(options: &Options) -> Result<Self, String> {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("brainstem.toml"), options.config.to_string()).unwrap();
+        for (name, bytes) in &options.files {
+            std::fs::write(dir.path().join(name), bytes).unwrap();
+        }
         for (name, text) in &options.rules {
             let file = dir.path().join("rules").join(name);
             std::fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -186,7 +228,8 @@ impl Running {
         let mut child = brainstem()
             .args(["serve", "--config", "brainstem.toml", "--rules"])
             .arg(options.rules_at.as_deref().unwrap_or(Path::new("rules")))
-            .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+            .args(["--listen", &options.at[0].to_string(), "--admin", &options.at[1].to_string()])
+            .args(options.upgrade.then_some("--upgrade"))
             .envs(options.environment.iter().map(|(k, v)| (k, v)))
             .current_dir(dir.path())
             .stdin(Stdio::null())
@@ -202,7 +245,8 @@ impl Running {
             }
         });
         let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut running = Self { proxy: anywhere, admin: anywhere, dir, child, log };
+        let admin_key = options.admin_key.clone();
+        let mut running = Self { proxy: anywhere, admin: anywhere, dir, child, admin_key, log };
         running.wait_for_ports()?;
         running.wait_until_ready(options)?;
         Ok(running)
@@ -217,6 +261,7 @@ impl Running {
         loop {
             let log = self.log();
             let proxy = address_after(&log, "listening on http://");
+            let proxy = proxy.or_else(|| address_after(&log, "listening on https://"));
             let admin = address_after(&log, "explain on http://");
             if let (Some(proxy), Some(admin)) = (proxy, admin) {
                 (self.proxy, self.admin) = (proxy, admin);
@@ -279,7 +324,14 @@ impl Running {
     /// `GET` on the admin address.
     #[track_caller]
     pub(crate) fn admin(&self, path: &str) -> Reply {
-        send(self.admin, &Request::get(path))
+        let request = Request::get(path);
+        send(
+            self.admin,
+            &match &self.admin_key {
+                Some(key) => request.header("Authorization", &format!("Bearer {key}")),
+                None => request,
+            },
+        )
     }
 
     #[track_caller]

@@ -96,8 +96,15 @@ CONFIG = """
 url = "http://127.0.0.1:{gone}"
 poll = "1s"
 
+[upstream.several]
+urls = ["{scripted}", "http://127.0.0.1:{gone}"]
+poll = "1s"
+
 [categories.reasoning]
 upstream = "gone"
+
+[categories.data_question]
+upstream = "several"
 
 [experiment]
 enabled = true
@@ -115,7 +122,7 @@ def seen(scripted, tmp_path_factory):
         pytest.skip("no prometheus")
     here = tmp_path_factory.mktemp("prometheus")
     config = here / "brainstem.toml"
-    config.write_text(CONFIG.format(gone=stage.free_port(), decisions=here / "decisions.jsonl"))
+    config.write_text(CONFIG.format(scripted=scripted.upstream, gone=stage.free_port(), decisions=here / "decisions.jsonl"))
     # Rules of its own, because one will be broken.
     shutil.copytree(stage.ROOT / "rules", here / "rules")
     with stage.Brainstem("brainstem-scraped", scripted.upstream, "--config", str(config), "--rules", str(here / "rules")) as proxy:
@@ -162,6 +169,7 @@ def traffic(proxy):
         ask(f"{QUESTION} {n}")
         ask(f"{CODING} {n}")
     ask("hello", headers={"x-brainstem-category": "reasoning"})
+    ask("hello", headers={"x-brainstem-category": "data_question"})
     ask("hello", headers={"host": "evil.example"})
     body = {"model": "scripted", "messages": [{"role": "user", "content": "hello"}], "format": "json", "stream": False}
     httpx.post(f"{proxy.url}/api/chat", json=body, timeout=60)
