@@ -9,6 +9,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+use crate::tls::Trust;
+
 /// Where the hub is, unless `HF_ENDPOINT` says otherwise.
 pub const ENDPOINT: &str = "https://huggingface.co";
 /// A connection that breaks off is taken up again this often.
@@ -114,15 +116,23 @@ pub struct Hub {
 
 impl Hub {
     /// At an address, with a token for what is not public.
-    pub fn new(endpoint: &str, token: Option<String>) -> Self {
+    ///
+    /// # Errors
+    /// If it is encrypted, and the system trusts nobody.
+    pub fn new(endpoint: &str, token: Option<String>) -> Result<Self, String> {
+        let tls = match endpoint.starts_with("https://") {
+            true => Trust::load(None)?.config(),
+            false => ureq::tls::TlsConfig::default(),
+        };
         let agent: ureq::Agent = ureq::Agent::config_builder()
             .timeout_connect(Some(Duration::from_secs(20)))
             .timeout_recv_response(Some(Duration::from_secs(60)))
             .http_status_as_error(false)
+            .tls_config(tls)
             .user_agent(concat!("brainstem/", env!("CARGO_PKG_VERSION")))
             .build()
             .into();
-        Self { agent, endpoint: endpoint.trim_end_matches('/').to_owned(), token }
+        Ok(Self { agent, endpoint: endpoint.trim_end_matches('/').to_owned(), token })
     }
 
     /// What of a repository a model needs.

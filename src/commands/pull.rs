@@ -39,7 +39,8 @@ impl Pull {
         let light = settings.load()?.light;
         let name = self.repository.rsplit('/').next().unwrap_or(&self.repository);
         let into = self.to.clone().unwrap_or_else(|| Path::new("models").join(name));
-        let hub = Hub::new(&self.endpoint, self.token.clone().filter(|token| !token.is_empty()));
+        let hub = Hub::new(&self.endpoint, self.token.clone().filter(|token| !token.is_empty()))
+            .map_err(Failure::new)?;
         let listing = hub.list(&self.repository, &self.revision)?;
         let weights = listing.files.iter().filter(|file| file.name.ends_with(".safetensors"));
         let bytes: u64 = weights.filter_map(|file| file.size).sum();

@@ -13,8 +13,6 @@ use std::time::Duration;
 pub use self::secret::Secret;
 pub use self::tasks::{Background, Clarifying, Complexity, Safety, Tasks};
 
-use serde::{Deserialize, Serialize};
-
 use crate::category::Category;
 use crate::problem::Problem;
 use crate::tls::Trust;
@@ -226,7 +224,7 @@ pub struct Classifier {
 }
 
 /// `[light]`: the guards of everything that MLX runs.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub struct Light {
     /// Refuse what is above the limits below.
     pub only_light: bool,
@@ -248,6 +246,24 @@ pub struct Light {
     pub context: usize,
     /// The model is let go after so long without a request; zero: never.
     pub idle_unload: Duration,
+}
+
+impl Light {
+    /// What a classifier alone needs of it; no light model.
+    pub fn of_classifier(only_light: bool, max_bytes: u64, cache_limit: u64) -> Self {
+        Self {
+            only_light,
+            max_bytes,
+            preload: true,
+            cache_limit,
+            model: PathBuf::new(),
+            max_parameters: 0,
+            max_model_bytes: 0,
+            memory_limit: 0,
+            context: 0,
+            idle_unload: Duration::ZERO,
+        }
+    }
 }
 
 /// `[limits]`
@@ -347,7 +363,7 @@ impl Config {
 
     /// The file that is read where none is named, if it exists.
     pub fn default_file() -> Option<PathBuf> {
-        Some(PathBuf::from(DEFAULT_PATH)).filter(|file| file.exists())
+        [DEFAULT_PATH, INSTALLED_PATH].map(PathBuf::from).into_iter().find(|file| file.exists())
     }
 
     fn from_parts(
@@ -356,8 +372,8 @@ impl Config {
         overrides: &Overrides,
     ) -> Result<Self, Vec<Problem>> {
         let default = Path::new(DEFAULT_PATH);
-        let usual = [default, Path::new(INSTALLED_PATH)];
-        let file = path.or_else(|| usual.into_iter().find(|file| file.exists()));
+        let usual = Self::default_file();
+        let file = path.or(usual.as_deref());
         let text = match file {
             None => String::new(),
             Some(file) => std::fs::read_to_string(file).map_err(|e| {

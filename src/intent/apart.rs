@@ -60,7 +60,12 @@ impl Apart {
         let (here, lost) = bounded(0);
         let listening = std::thread::Builder::new().name("mlx-apart".into());
         listening.spawn(move || listen(out, &said, here)).map_err(|e| failed("no thread", e))?;
-        let order = Order { model: classifier.model.clone(), light: light.clone() };
+        let order = Order {
+            model: classifier.model.clone(),
+            only_light: light.only_light,
+            max_bytes: light.max_bytes,
+            cache_limit: light.cache_limit,
+        };
         // Of a child that is gone already the silence tells.
         let _ = say(&mut to, &order);
         let patience = classifier.timeout;

@@ -8,10 +8,9 @@
 //! | the handle that all requests share | [`engine`] |
 //! | the thread that the model lives on | [`worker`] |
 //! | the model itself | `model` |
-//! | from the config to the engine; a change of the model while it runs | [`load`], [`follow`] |
+//! | from the config to the engine | [`load`] |
 
 pub mod engine;
-pub mod follow;
 pub mod load;
 #[cfg(feature = "mlx")]
 pub mod model;

@@ -7,6 +7,7 @@ use crossbeam_channel::bounded;
 use super::words::{Order, Packed, Said, Task};
 use super::{LONGEST, say};
 use crate::brain;
+use crate::config::Light;
 
 /// Serves the parent until it closes its side, then ends the process.
 ///
@@ -28,8 +29,9 @@ pub fn run() -> std::io::Result<()> {
         }
         std::process::exit(0);
     })?;
+    let light = Light::of_classifier(order.only_light, order.max_bytes, order.cache_limit);
     let mut out = stdout().lock();
-    let mut classifier = match brain::load_classifier(&order.model, &order.light) {
+    let mut classifier = match brain::load_classifier(&order.model, &light) {
         Ok(classifier) => classifier,
         Err(reason) => return say(&mut out, &Said::Failed { reason }),
     };

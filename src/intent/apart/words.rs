@@ -4,14 +4,15 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::Light;
 use crate::intent::{Verdict, Wish};
 
 /// The parent's first line: what to load.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Order {
     pub(super) model: PathBuf,
-    pub(super) light: Light,
+    pub(super) only_light: bool,
+    pub(super) max_bytes: u64,
+    pub(super) cache_limit: u64,
 }
 
 /// Each line after it: one text.
