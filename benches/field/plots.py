@@ -151,7 +151,7 @@ def decision(theme, found):
         logarithmic(axes.xaxis, lasting)
         axes.set_xlabel("p50 to p99")
         axes.set_ylabel("accuracy, %")
-        axes.margins(x=0.25, y=0.25)
+        axes.margins(x=0.35, y=0.25)
 
 
 # Panel: title, unit of the axis, lines.
