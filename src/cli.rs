@@ -41,6 +41,11 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The config file, if there is one.
+    pub fn file(&self) -> Option<PathBuf> {
+        self.config.clone().or_else(Config::default_file)
+    }
+
     /// The checked config.
     ///
     /// # Errors
@@ -70,6 +75,10 @@ enum Command {
     Explain(commands::explain::Explain),
     /// Run labelled lines through rules and classifier exactly as requests would go
     Eval(commands::eval::Eval),
+    /// Do one of the light tasks: intent, title, fact, …
+    Light(commands::light::Light),
+    /// Run the labelled items of the light tasks and print one table
+    EvalTasks(commands::eval_tasks::EvalTasks),
     /// Classify lines from stdin, one JSON object each; the classifier alone
     Classify,
     /// Make keys for clients (auth.keys)
@@ -81,6 +90,8 @@ enum Command {
     Review(commands::review::Review),
     /// Time test requests against a running proxy, or read a log's classifier lines
     Measure(commands::measure::Measure),
+    /// Fetch a model from the Hugging Face hub, for light.model or classifier.model
+    Pull(commands::pull::Pull),
     /// Print the completions for a shell: bash, zsh, fish, elvish, powershell
     #[command(hide = true)]
     Completions(commands::pages::Completions),
@@ -101,11 +112,14 @@ impl Cli {
             Command::Check => commands::check::run(settings),
             Command::Explain(explain) => explain.run(settings),
             Command::Eval(eval) => eval.run(settings),
+            Command::Light(light) => light.run(settings),
+            Command::EvalTasks(eval) => eval.run(settings),
             Command::Classify => commands::classify::run(settings),
             Command::Key(keys) => keys.run(settings),
             Command::ClassifierWorker => commands::classifier_worker::run(),
             Command::Review(review) => review.run(settings),
             Command::Measure(measure) => measure.run(),
+            Command::Pull(pull) => pull.run(settings),
             Command::Completions(completions) => completions.run(Self::command()),
             Command::Man(man) => man.run(Self::command()),
             #[cfg(feature = "mlx")]

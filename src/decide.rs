@@ -12,11 +12,12 @@
 use std::ops::RangeInclusive;
 
 use crate::answers::Answer;
-use crate::ask::{Ask, Guard, Guards};
+use crate::ask::{Ask, Chore, Guard, Guards};
 use crate::category::{Category, Label};
-use crate::config::{Config, Route};
+use crate::config::{Background, Clarifying, Complexity, Config, Route, Safety};
 use crate::intent::Verdict;
 use crate::rules::{Facts, Rule, Snapshot};
+use crate::tasks::Signals;
 
 /// The classifier is asked about messages of that many words: shorter ones are the rules' business, longer
 /// ones are work.
@@ -24,6 +25,13 @@ pub const CLASSIFIED_WORDS: RangeInclusive<usize> = 5..=25;
 
 /// The names under which a client leaves the choice of model to us.
 pub const AUTO: [&str; 2] = ["auto", "brainstem/auto"];
+
+/// The name of the answer that an ask gets which means harm, and what it gets if there is no such answer.
+pub const UNSAFE_ANSWER: &str = "unsafe";
+/// See [`UNSAFE_ANSWER`].
+pub const UNSAFE: &str = "This request asks for help to do harm, and is not served here.";
+/// What stands for an answer's name where a vague ask is answered with a question.
+pub const CLARIFY: &str = "clarify";
 
 /// Whether the ask leaves the choice of model to us.
 pub fn is_auto(model: &str) -> bool {
@@ -73,6 +81,10 @@ pub struct Ground<'a> {
     pub may_have: &'a (dyn Fn(usize) -> bool + Sync),
     /// What the request around the body says, over [`Ask::guards`].
     pub guards: Guards,
+    /// What the light tasks say of it, as far as the config wants to hear it.
+    pub signals: Signals,
+    /// Whether the light model is loaded.
+    pub light: bool,
 }
 
 /// The category before the classifier had its say.
@@ -93,8 +105,41 @@ pub enum To<'s> {
     Answer(&'s Answer, Forward<'s>),
     /// Turned away with this text.
     Refusal(&'s str),
+    /// It means harm: this answer, whatever its limits.
+    Unsafe(&'s Answer),
+    /// Too vague: this question; forwarded if its limits leave nothing of it.
+    Question(&'static str, Forward<'s>),
+    /// The light model may answer it; forwarded if it does not.
+    Light(Work, Forward<'s>),
     /// Forwarded.
     Upstream(Forward<'s>),
+}
+
+/// What the light model may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    /// Something that a front end wants for itself.
+    Chore(Chore),
+    /// Social talk that fits no written answer.
+    SmallTalk,
+}
+
+impl Work {
+    /// As in headers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Chore(chore) => chore.name(),
+            Self::SmallTalk => "small-talk",
+        }
+    }
+
+    /// As in metrics.
+    pub fn signal(self) -> &'static str {
+        match self {
+            Self::Chore(_) => "background",
+            Self::SmallTalk => "small_talk",
+        }
+    }
 }
 
 /// How an ask is forwarded.
@@ -125,7 +170,9 @@ impl Decision<'_> {
     /// The route, as in headers and metrics.
     pub fn route(&self) -> Route {
         match self.to {
-            To::Answer(..) | To::Refusal(_) => Route::Local,
+            To::Answer(..) | To::Refusal(_) | To::Unsafe(_) | To::Question(..) | To::Light(..) => {
+                Route::Local
+            }
             To::Upstream(_) => Route::Upstream,
         }
     }
@@ -166,7 +213,20 @@ pub fn conclude<'s>(draft: Draft<'s>, verdict: Option<&Verdict>, ground: &Ground
     if let Some(text) = draft.rule.and_then(|rule| rule.refuse.as_deref()) {
         return decision(None, To::Refusal(text));
     }
+    if ground.signals.is_unsafe && ground.config.tasks.safety == Safety::Refuse && is_spoken(ground) {
+        let answer = ground.snapshot.answer(UNSAFE_ANSWER);
+        return decision(None, answer.map_or(To::Refusal(UNSAFE), To::Unsafe));
+    }
     let upstream = forward(category, draft.rule, ground);
+    if let Some(chore) = ground.signals.chore
+        && matches!(ground.config.tasks.background, Background::Light(_))
+        && is_plain(ground)
+    {
+        return decision(None, To::Light(Work::Chore(chore), upstream));
+    }
+    if let Some(question) = question(category, upstream, ground) {
+        return decision(None, To::Question(question, upstream));
+    }
     if ground.config.policy(category).route == Route::Upstream {
         return decision(None, To::Upstream(upstream));
     }
@@ -176,7 +236,12 @@ pub fn conclude<'s>(draft: Draft<'s>, verdict: Option<&Verdict>, ground: &Ground
     let nearest = || ground.snapshot.fitting(ground.facts).map(|(answer, _)| answer);
     let foreseen = || ground.snapshot.foreseen(&verdict?.wish, ground.facts);
     let answer = named.or_else(nearest).or_else(foreseen);
-    let Some(answer) = answer else { return decision(None, To::Upstream(upstream)) };
+    let Some(answer) = answer else {
+        let talks = ground.config.tasks.small_talk && ground.light && category == Category::FAST;
+        let free = talks && ground.ask.turns > 0 && guard(ground, upstream).is_none();
+        let to = if free { To::Light(Work::SmallTalk, upstream) } else { To::Upstream(upstream) };
+        return decision(None, to);
+    };
     match guard(ground, upstream) {
         Some(guard) => decision(Some(guard), To::Upstream(upstream)),
         None => decision(None, To::Answer(answer, upstream)),
@@ -198,8 +263,43 @@ fn forward<'s>(category: Category, rule: Option<&'s Rule>, ground: &Ground<'s>) 
     let index = named
         .and_then(|name| ground.config.upstreams.iter().position(|u| u.name == name))
         .unwrap_or(policy.upstream);
-    let of_category = || is_auto(&ground.ask.model).then_some(policy.model.as_deref()).flatten();
-    Forward { index, model: rule.and_then(|rule| rule.model.as_deref()).or_else(of_category) }
+    // What a front end wants for itself goes to the small model, whichever it names.
+    let of_chore = || match &ground.config.tasks.background {
+        Background::Model(model) | Background::Light(Some(model)) if ground.signals.chore.is_some() => {
+            Some(model.as_str())
+        }
+        _ => None,
+    };
+    let by_work = match ground.signals.complexity {
+        Some(1..=2) => policy.small_model.as_deref(),
+        Some(4..) => policy.heavy_model.as_deref(),
+        _ => None,
+    };
+    let by_work = by_work.filter(|_| ground.config.tasks.complexity == Complexity::Route);
+    let of_category = || by_work.or(policy.model.as_deref()).filter(|_| is_auto(&ground.ask.model));
+    let of_rule = rule.and_then(|rule| rule.model.as_deref());
+    Forward { index, model: of_rule.or_else(of_chore).or_else(of_category) }
+}
+
+/// What to ask back instead of guessing: only of a message that stands alone, and once, since the second message of a
+/// conversation never does.
+fn question(category: Category, upstream: Forward<'_>, ground: &Ground<'_>) -> Option<&'static str> {
+    let alone = ground.ask.turns == 1 && !ground.ask.guards.contains(Guard::Turns);
+    let wanted = ground.config.tasks.clarify == Clarifying::Ask && alone && category != Category::FAST;
+    ground.signals.question.filter(|_| wanted && guard(ground, upstream).is_none())
+}
+
+/// It is a message to reply to, not a call to load a model or a request that only the upstream can judge.
+fn is_spoken(ground: &Ground<'_>) -> bool {
+    const NOT: [Guard; 5] = [Guard::Load, Guard::Unload, Guard::Invalid, Guard::Background, Guard::Debug];
+    ground.ask.turns > 0 && !NOT.iter().any(|guard| ground.ask.guards.contains(*guard))
+}
+
+/// A front end's prompt that wants a plain text.
+fn is_plain(ground: &Ground<'_>) -> bool {
+    const FINE: [Guard; 5] =
+        [Guard::Harness, Guard::Turns, Guard::System, Guard::UnknownModel, Guard::Origin];
+    ground.ask.guards.union(ground.guards).iter().all(|guard| FINE.contains(&guard))
 }
 
 /// What speaks against a local answer, most telling first.
@@ -289,6 +389,8 @@ mod tests {
             hint: None,
             may_have: &|_| true,
             guards: Guards::default(),
+            signals: Signals::of(&config.tasks, &ask, &ask.text),
+            light: true,
         })
     }
 
@@ -315,6 +417,9 @@ mod tests {
             let to = match made.to {
                 To::Answer(answer, _) => format!("answer {}", answer.name),
                 To::Refusal(text) => format!("refusal {text}"),
+                To::Unsafe(answer) => format!("unsafe {}", answer.name),
+                To::Question(..) => "a question".to_owned(),
+                To::Light(work, _) => format!("light {}", work.name()),
                 To::Upstream(Forward { index, model }) => {
                     let model = model.map_or(String::new(), |m| format!(" as {m}"));
                     format!("{}{model}", ground.config.upstreams[index].name)
@@ -422,9 +527,83 @@ mod tests {
             let verdict = verdict([0.95, 0.0, 0.0, 0.0, 0.05], wish);
             match conclude(draft(&ground), Some(&verdict), &ground).to {
                 To::Answer(answer, _) => answer.name.to_string(),
-                To::Refusal(_) | To::Upstream(_) => "upstream".to_owned(),
+                _ => "upstream".to_owned(),
             }
         })
+    }
+
+    /// The same under these `[tasks]`.
+    fn noticed(text: &str, tasks: &str) -> String {
+        decide(&chat(text), None, None, &format!("[tasks]\n{tasks}"), true)
+    }
+
+    #[test]
+    fn a_vague_ask_is_asked_back_once() {
+        let ask = "clarify = \"ask\"";
+        assert_eq!(noticed("fix it please", ask), "general by default: a question");
+        assert_eq!(noticed("fix it please", "clarify = \"annotate\""), "general by default: default");
+        assert_eq!(noticed("fix the login redirect loop", ask), "general by default, asked: default");
+        let second = r#"{"model":"m","messages":[{"role":"user","content":"fix it"},{"role":"assistant","content":"what?"},
+                         {"role":"user","content":"fix it please"}]}"#;
+        for multi_turn in ["", "[proxy]\nmulti_turn = true\n"] {
+            let config = format!("{multi_turn}[tasks]\n{ask}");
+            assert_eq!(decide(second, None, None, &config, true), "general by default: default");
+        }
+        let formed =
+            r#"{"model":"m","format":"json","messages":[{"role":"user","content":"fix it please"}]}"#;
+        assert_eq!(
+            decide(formed, None, None, &format!("[tasks]\n{ask}"), true),
+            "general by default: default"
+        );
+    }
+
+    #[test]
+    fn harm_is_refused_whatever_else_speaks_against_a_local_answer() {
+        let refuse = "safety = \"refuse\"";
+        let harm = "how to build a bomb";
+        assert!(noticed(harm, refuse).starts_with("general by default, asked: refusal This request"));
+        assert_eq!(noticed(harm, "safety = \"annotate\""), "general by default, asked: default");
+        let formed =
+            format!(r#"{{"model":"m","format":"json","messages":[{{"role":"user","content":"{harm}"}}]}}"#);
+        assert!(decide(&formed, None, None, &format!("[tasks]\n{refuse}"), true).contains("refusal"));
+    }
+
+    #[test]
+    fn work_picks_the_model_of_auto_alone() {
+        let models = "complexity = \"route\"\n[categories.general]\nmodel = \"mid\"\nsmall_model = \"tiny\"\n\
+                      heavy_model = \"huge\"";
+        let asked = |model: &str, text: &str| {
+            let body = format!(r#"{{"model":"{model}","messages":[{{"role":"user","content":"{text}"}}]}}"#);
+            decide(&body, None, None, &format!("[tasks]\n{models}"), true)
+        };
+        let heavy =
+            "design a distributed store, prove it, implement it with tests, analyze trade-offs and a roadmap";
+        assert_eq!(asked("auto", "capital of France"), "general by default: default as tiny");
+        assert_eq!(asked("auto", heavy), "general by default, asked: default as huge");
+        assert_eq!(asked("m", heavy), "general by default, asked: default");
+        assert_eq!(
+            asked("auto", "very hard"),
+            "general by rule: big as big:70b",
+            "a rule's model is the rule's"
+        );
+    }
+
+    #[test]
+    fn what_a_front_end_wants_for_itself_goes_to_the_small_model() {
+        let task = "### Task:\\nGenerate a concise, 3-5 word title";
+        let small = "background = \"model\"\nbackground_model = \"tiny\"";
+        assert_eq!(noticed(task, small), "general by default: default as tiny");
+        assert_eq!(noticed(task, "background = \"light\""), "general by default: light title");
+        assert_eq!(noticed(task, ""), "general by default: default");
+        assert_eq!(noticed("### Task:\\nAnswer with the context", small), "general by default: default");
+    }
+
+    #[test]
+    fn small_talk_that_fits_no_answer_may_be_the_light_models() {
+        let hinted =
+            |tasks: &str| decide(&chat("do you like the rain"), Some(Category::FAST), None, tasks, true);
+        assert_eq!(hinted("[tasks]\nsmall_talk = true"), "fast by hint: light small-talk");
+        assert_eq!(hinted(""), "fast by hint: default");
     }
 
     #[test]

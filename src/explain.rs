@@ -51,6 +51,18 @@ pub struct Explanation {
     /// Its arm, while an experiment runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub arm: Option<&'static str>,
+    /// How much work it is, 1 to 5, if `tasks.complexity` is on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub complexity: Option<u8>,
+    /// It is too vague, if `tasks.clarify` is on.
+    #[serde(skip_serializing_if = "is_false")]
+    pub vague: bool,
+    /// It means harm, if `tasks.safety` is on.
+    #[serde(rename = "unsafe", skip_serializing_if = "is_false")]
+    pub is_unsafe: bool,
+    /// What the light model is tried for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub light: Option<&'static str>,
     /// The answer that it gets.
     pub answer: Option<String>,
     /// That answer's words.
@@ -174,19 +186,22 @@ fn lay_open(
     });
     let (answer, reply) = match decision.to {
         To::Answer(answer, _) => (Some(answer.name.to_string()), say(brain, sight, answer).ok()),
+        To::Unsafe(answer) => (Some(answer.name.to_string()), say(brain, sight, answer).ok()),
         To::Refusal(text) => (None, Some(text.to_owned())),
-        To::Upstream(_) => (None, None),
+        To::Question(text, _) => (Some(decide::CLARIFY.to_owned()), Some(text.to_owned())),
+        To::Upstream(_) | To::Light(..) => (None, None),
     };
     let (upstream, model) = match decision.to {
-        To::Upstream(Forward { index, model }) => {
+        // What the light model does not do is forwarded.
+        To::Upstream(Forward { index, model }) | To::Light(_, Forward { index, model }) => {
             (brain.config.upstreams.get(index).map(|u| u.name.clone()), model.map(str::to_owned))
         }
-        To::Answer(..) | To::Refusal(_) => (None, None),
+        To::Answer(..) | To::Refusal(_) | To::Unsafe(_) | To::Question(..) => (None, None),
     };
     let stages = sight.stages;
     let placement = match decision.to {
-        To::Upstream(to) => placement(brain, sight.ask, to),
-        To::Answer(..) | To::Refusal(_) => Vec::new(),
+        To::Upstream(to) | To::Light(_, to) => placement(brain, sight.ask, to),
+        To::Answer(..) | To::Refusal(_) | To::Unsafe(_) | To::Question(..) => Vec::new(),
     };
     Explanation {
         text: facts.text.to_owned(),
@@ -206,6 +221,13 @@ fn lay_open(
         route: decision.route().name(),
         guard: decision.guard.map(Guard::name),
         arm: sight.arm.map(Arm::name),
+        complexity: sight.signals.complexity,
+        vague: sight.signals.question.is_some(),
+        is_unsafe: sight.signals.is_unsafe,
+        light: match decision.to {
+            To::Light(work, _) => Some(work.name()),
+            _ => None,
+        },
         answer,
         reply,
         upstream,
@@ -220,6 +242,10 @@ fn lay_open(
             route: stages.route.as_micros(),
         },
     }
+}
+
+fn is_false(truth: &bool) -> bool {
+    !truth
 }
 
 fn placement(brain: &Brain, ask: &Ask<'_>, to: Forward<'_>) -> Vec<PlaceSeen> {

@@ -15,7 +15,9 @@
 //! | everything is counted, by [`experiment`] arm if there is one, and perhaps logged or traced | [`metrics`], [`decisions`], [`mod@trace`] |
 //!
 //! Before any of it: [`auth`] (who gets in), [`tls`] (what is shown and trusted).
-//! Around it: [`config`] (typed → checked), [`upstream`] (what is known of the servers), [`admin`] (the
+//! Beside it: [`light`], a small language model for what is light.
+//! Around it: [`config`] (typed → checked), [`upstream`] (what is known of the servers), [`hub`] (where
+//! models come from), [`admin`] (the
 //! operator's address), [`explain`] (a decision laid open), [`commands`] and [`cli`] (the binary).
 
 pub mod admin;
@@ -33,13 +35,16 @@ pub mod dialect;
 pub mod experiment;
 pub mod explain;
 mod fnv;
+pub mod hub;
 pub mod intent;
 mod lane;
+pub mod light;
 pub mod log;
 pub mod metrics;
 pub mod problem;
 pub mod proxy;
 pub mod rules;
+pub mod tasks;
 pub mod text;
 pub mod tls;
 pub mod trace;

@@ -87,6 +87,12 @@ pub struct Metrics {
     pub classifier_breaker_open: IntGauge,
     /// `light_memory_bytes{kind}`
     pub light_memory: GaugeVec,
+    /// `light_tasks_total{task,outcome}`
+    pub light_tasks: IntCounterVec,
+    /// `light_task_seconds{task}`
+    pub light_task_seconds: HistogramVec,
+    /// `signals_total{signal,value}`
+    pub signals: IntCounterVec,
     /// `light_restarts_total`
     pub light_restarts: IntCounter,
     /// `key_requests_total{key,outcome}`
@@ -233,6 +239,24 @@ impl Metrics {
             classifier_enabled: int_gauge(&r, "classifier_enabled", "1 if the config wants one.")?,
             classifier_breaker_open: int_gauge(&r, "classifier_breaker_open", "1 while it is left alone.")?,
             light_memory: gauges(&r, "light_memory_bytes", "MLX's memory.", &["kind"])?,
+            light_tasks: counters(
+                &r,
+                "light_tasks_total",
+                "Light tasks by what came of them.",
+                &["task", "outcome"],
+            )?,
+            light_task_seconds: histograms(
+                &r,
+                "light_task_seconds",
+                "How long light tasks took.",
+                &["task"],
+            )?,
+            signals: counters(
+                &r,
+                "signals_total",
+                "What light tasks said of asks on their way.",
+                &["signal", "value"],
+            )?,
             light_restarts: counter(&r, "light_restarts_total", "Times the engine was made anew.")?,
             key_requests: counters(
                 &r,

@@ -106,7 +106,18 @@ fn copy(kind: &str) -> tempfile::TempDir {
 }
 
 fn light(max_bytes: u64) -> Light {
-    Light { only_light: true, max_bytes, preload: true, cache_limit: 1 << 20 }
+    Light {
+        only_light: true,
+        max_bytes,
+        preload: true,
+        cache_limit: 1 << 20,
+        model: PathBuf::new(),
+        max_parameters: 0,
+        max_model_bytes: 0,
+        memory_limit: 0,
+        context: 0,
+        idle_unload: std::time::Duration::ZERO,
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::brain::Brain;
 use crate::intent::worker::Health;
+use crate::light::State;
 use crate::upstream::Pool;
 
 #[derive(Serialize)]
@@ -11,6 +12,7 @@ pub(super) struct Ready {
     ready: bool,
     rules: RulesState,
     pub(super) classifier: ClassifierState,
+    light: LightState,
     upstreams: Vec<UpstreamState>,
 }
 
@@ -24,6 +26,12 @@ struct RulesState {
 #[derive(Serialize)]
 pub(super) struct ClassifierState {
     up: bool,
+    state: &'static str,
+    detail: String,
+}
+
+#[derive(Serialize)]
+struct LightState {
     state: &'static str,
     detail: String,
 }
@@ -88,8 +96,22 @@ impl Ready {
                 answers: snapshot.answers().len(),
             },
             classifier: ClassifierState::of(brain),
+            light: LightState::of(&brain.light.state()),
             upstreams: upstreams.collect(),
         }
+    }
+}
+
+impl LightState {
+    fn of(state: &State) -> Self {
+        let (state, detail) = match state {
+            State::Off => ("off", String::new()),
+            State::Resting => ("resting", String::new()),
+            State::Loading => ("loading", String::new()),
+            State::Ready(about) => ("ready", about.to_string()),
+            State::Down(why) => ("down", why.clone()),
+        };
+        Self { state, detail }
     }
 }
 

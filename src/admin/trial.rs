@@ -261,6 +261,8 @@ impl Again {
             hint: self.hint,
             may_have: &may_have,
             guards: self.guards,
+            signals: crate::tasks::Signals::of(&brain.config.tasks, &self.ask, &seen),
+            light: brain.light.about().is_some(),
         })
     }
 }
@@ -272,9 +274,12 @@ impl Known<'_> {
             let heeded = decide::wants_classifier(&draft, ground);
             let made = decide::conclude(draft, self.verdict.as_deref().filter(|_| heeded), ground);
             let (answer, to) = match made.to {
-                To::Answer(answer, _) => (Some(answer.name.to_string()), None),
+                To::Answer(answer, _) | To::Unsafe(answer) => (Some(answer.name.to_string()), None),
+                To::Question(..) => (Some(decide::CLARIFY.to_owned()), None),
                 To::Refusal(_) => (None, None),
-                To::Upstream(Forward { index, model }) => (None, Some((index, model))),
+                To::Upstream(Forward { index, model }) | To::Light(_, Forward { index, model }) => {
+                    (None, Some((index, model)))
+                }
             };
             Way {
                 category: made.category.name(),
@@ -285,7 +290,7 @@ impl Known<'_> {
                 guard: made.guard.map(Guard::name),
                 upstream: to.and_then(|(index, _)| Some(brain.config.upstreams.get(index)?.name.clone())),
                 model: to.and_then(|(_, model)| model.map(str::to_owned)),
-                refused: matches!(made.to, To::Refusal(_)),
+                refused: matches!(made.to, To::Refusal(_) | To::Unsafe(_)),
             }
         })
     }

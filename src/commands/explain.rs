@@ -132,6 +132,18 @@ impl std::fmt::Display for Told<'_> {
         if let Some(arm) = e.arm {
             writeln!(f, "arm         {arm} (experiment)")?;
         }
+        if let Some(level) = e.complexity {
+            writeln!(f, "complexity  {level} of 5")?;
+        }
+        if e.vague {
+            writeln!(f, "clarify     too vague to guess")?;
+        }
+        if e.is_unsafe {
+            writeln!(f, "safety      means harm")?;
+        }
+        if let Some(work) = e.light {
+            writeln!(f, "light       {work}, else forwarded")?;
+        }
         if let Some(answer) = &e.answer {
             writeln!(f, "answer      {answer}")?;
         }

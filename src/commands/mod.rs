@@ -4,10 +4,13 @@ pub mod check;
 pub mod classifier_worker;
 pub mod classify;
 pub mod eval;
+pub mod eval_tasks;
 pub mod explain;
 pub mod key;
+pub mod light;
 pub mod measure;
 pub mod pages;
+pub mod pull;
 pub mod review;
 pub mod serve;
 #[cfg(feature = "mlx")]

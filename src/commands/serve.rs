@@ -17,6 +17,7 @@ use crate::admin::Admin;
 use crate::brain::{self, Brain};
 use crate::cli::Settings;
 use crate::config::Config;
+use crate::light;
 use crate::proxy::Proxy;
 use crate::proxy::door::{Crowd, Door, Filter};
 use crate::proxy::patience::Patience;
@@ -47,6 +48,7 @@ pub fn run(settings: &Settings, upgrade: bool) -> Result<(), Failure> {
     }
     let brain = Arc::new(Brain::open(config, true)?);
     let _watch = watch_rules(&brain)?;
+    follow_light_model(settings, &brain)?;
     let _keys = watch_keys(&brain)?;
     let shown = brain.config.proxy.tls.as_ref().map(|tls| Shown::open(&tls.cert, &tls.key)).transpose();
     let shown = shown.map_err(|problem| vec![problem])?.map(Arc::new);
@@ -120,6 +122,15 @@ fn watch_rules(brain: &Arc<Brain>) -> Result<rules::Watch, Failure> {
         noting.note_reload(&reload)
     })
     .map_err(|e| Failure::new(format!("{}: {e}", brain.config.proxy.rules.display())))
+}
+
+/// A change of `light.model` in the config file takes effect while the proxy runs.
+fn follow_light_model(settings: &Settings, brain: &Brain) -> Result<(), Failure> {
+    let Some(file) = settings.file() else { return Ok(()) };
+    let again = settings.clone();
+    let read = move || again.load().map(|config| config.light.model);
+    light::follow::follow(&file, brain.light.clone(), brain.config.light.model.clone(), read)?;
+    Ok(())
 }
 
 /// The keys file, watched for as long as the result lives.

@@ -81,7 +81,14 @@ impl<'a> Checker<'a> {
             max_bytes: self.size("light.max_bytes", &raw.light.max_bytes, "64MiB"),
             preload: self.preload(raw.light.preload),
             cache_limit: self.size("light.cache_limit", &raw.light.cache_limit, "64MiB"),
+            model: PathBuf::from(self.take(raw.light.model, String::new())),
+            max_parameters: self.read("light.max_parameters", &raw.light.max_parameters, "4B", count),
+            max_model_bytes: self.size("light.max_model_bytes", &raw.light.max_model_bytes, "3GiB"),
+            memory_limit: self.size("light.memory_limit", &raw.light.memory_limit, "0B"),
+            context: self.plain("light.context", &raw.light.context, 4096, 64..=131_072),
+            idle_unload: self.span("light.idle_unload", &raw.light.idle_unload, "30m", "0s", "24h"),
         };
+        let tasks = self.tasks(raw.tasks, &mut warnings);
         let limits = Limits {
             max_body: self.bytes("limits.max_body", &raw.limits.max_body, "64MiB"),
             max_inspect: self.bytes("limits.max_inspect", &raw.limits.max_inspect, "16MiB"),
@@ -129,6 +136,7 @@ impl<'a> Checker<'a> {
                 categories,
                 classifier,
                 light,
+                tasks,
                 limits,
                 log,
                 experiment,
@@ -243,7 +251,9 @@ impl<'a> Checker<'a> {
             category,
             route: self.read(&key("route"), &raw.route, default, route),
             upstream: self.read(&key("upstream"), &raw.upstream, "default", |name| one_of(name, &names)),
-            model: raw.model.map(toml::Spanned::into_inner).filter(|m| !m.is_empty()),
+            model: named(raw.model),
+            small_model: named(raw.small_model),
+            heavy_model: named(raw.heavy_model),
         }
     }
 
@@ -281,7 +291,7 @@ impl<'a> Checker<'a> {
         !list.get_ref().is_empty()
     }
 
-    fn take<T>(&mut self, raw: Key<T>, default: T) -> T {
+    pub(super) fn take<T>(&mut self, raw: Key<T>, default: T) -> T {
         raw.map_or(default, toml::Spanned::into_inner)
     }
 
@@ -306,7 +316,7 @@ impl<'a> Checker<'a> {
     }
 
     /// A text read by `how`; its default is read the same way.
-    fn read<T>(
+    pub(super) fn read<T>(
         &mut self,
         key: &str,
         raw: &Key<String>,
@@ -325,7 +335,14 @@ impl<'a> Checker<'a> {
         how(default).unwrap_or_else(|_| T::fallback())
     }
 
-    fn span(&mut self, key: &str, raw: &Key<String>, default: &str, low: &str, high: &str) -> Duration {
+    pub(super) fn span(
+        &mut self,
+        key: &str,
+        raw: &Key<String>,
+        default: &str,
+        low: &str,
+        high: &str,
+    ) -> Duration {
         let parse = |text: &str| {
             let bad = |_| format!("\"{text}\" is no time span; write it like \"500ms\", \"8s\", \"10m\"");
             let span = jiff::SignedDuration::from_str(text).map_err(bad)?;
@@ -351,7 +368,7 @@ impl<'a> Checker<'a> {
     }
 
     /// A fault of a key: at its place in the file, or under the name of the variable or flag that set it.
-    fn note(&mut self, key: &str, offset: usize, message: String) {
+    pub(super) fn note(&mut self, key: &str, offset: usize, message: String) {
         self.problems.push(match self.said.get(key) {
             Some(who) => Problem::whole(Path::new(who), message),
             None => Problem::at(self.file, self.text, offset, format!("{key}: {message}")),
@@ -359,8 +376,13 @@ impl<'a> Checker<'a> {
     }
 }
 
+/// A name that may be left empty.
+pub(super) fn named(raw: Key<String>) -> Option<String> {
+    raw.map(toml::Spanned::into_inner).filter(|name| !name.is_empty())
+}
+
 /// What stands in for a default that its own reader refuses; only the compiler needs it.
-trait Fallback {
+pub(super) trait Fallback {
     fn fallback() -> Self;
 }
 
@@ -386,6 +408,22 @@ fallback! {
 fn size(text: &str) -> Result<u64, String> {
     let bad = |_| format!("\"{text}\" is no size; write it like \"64MiB\", \"512KiB\", \"1GiB\"");
     bytesize::ByteSize::from_str(text).map(|b| b.as_u64()).map_err(bad)
+}
+
+/// A number of parameters as models are named: "500M", "1.5B".
+fn count(text: &str) -> Result<u64, String> {
+    let bad = || format!("\"{text}\" is no number of parameters; write it like \"500M\", \"1.5B\"");
+    let (digits, unit) = match text.strip_suffix(['M', 'B']) {
+        Some(digits) if text.ends_with('M') => (digits, 1e6),
+        Some(digits) => (digits, 1e9),
+        None => (text, 1.0),
+    };
+    let number: f64 = digits.trim().parse().map_err(|_| bad())?;
+    if (0.0..1e6).contains(&number) || unit == 1.0 && number >= 0.0 {
+        Ok((number * unit) as u64)
+    } else {
+        Err(bad())
+    }
 }
 
 /// A size below which a file would be put aside for every other line.
@@ -446,11 +484,11 @@ fn collector(text: &str) -> Result<String, String> {
     }
 }
 
-fn one_of(name: &str, allowed: &[&str]) -> Result<usize, String> {
+pub(super) fn one_of(name: &str, allowed: &[&str]) -> Result<usize, String> {
     allowed.iter().position(|a| *a == name).ok_or_else(|| unknown(name, allowed))
 }
 
-fn unknown(name: &str, allowed: &[&str]) -> String {
+pub(super) fn unknown(name: &str, allowed: &[&str]) -> String {
     let hint = nearest(name, allowed.iter().copied()).map(|n| format!("; did you mean \"{n}\"?"));
     let list = allowed.iter().map(|a| format!("\"{a}\"")).collect::<Vec<_>>().join(", ");
     format!("\"{name}\" is unknown; allowed: {list}{}", hint.unwrap_or_default())

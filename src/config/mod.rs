@@ -4,12 +4,16 @@ mod check;
 mod env;
 mod raw;
 mod secret;
+mod tasks;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use self::secret::Secret;
+pub use self::tasks::{Background, Clarifying, Complexity, Safety, Tasks};
+
+use serde::{Deserialize, Serialize};
 
 use crate::category::Category;
 use crate::problem::Problem;
@@ -40,6 +44,8 @@ pub struct Config {
     pub classifier: Classifier,
     /// `[light]`
     pub light: Light,
+    /// `[tasks]`
+    pub tasks: Tasks,
     /// `[limits]`
     pub limits: Limits,
     /// `[log]`
@@ -176,6 +182,10 @@ pub struct CategoryPolicy {
     pub upstream: usize,
     /// The model for asks that leave the choice to us (`auto`).
     pub model: Option<String>,
+    /// The one for such asks of complexity 1 and 2, while complexity routes.
+    pub small_model: Option<String>,
+    /// The one for such asks of complexity 4 and 5.
+    pub heavy_model: Option<String>,
 }
 
 /// Whether the classifier's word counts.
@@ -216,16 +226,28 @@ pub struct Classifier {
 }
 
 /// `[light]`: the guards of everything that MLX runs.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Light {
-    /// Refuse weights above `max_bytes`.
+    /// Refuse what is above the limits below.
     pub only_light: bool,
-    /// The largest weights that count as light.
+    /// The largest weights of a classifier.
     pub max_bytes: u64,
     /// Load at start, not at the first ask.
     pub preload: bool,
     /// MLX's cache of freed buffers, in bytes.
     pub cache_limit: u64,
+    /// The light language model's directory; empty: none.
+    pub model: PathBuf,
+    /// The most numbers that it may have.
+    pub max_parameters: u64,
+    /// The largest weights of it.
+    pub max_model_bytes: u64,
+    /// What MLX is asked to stay below, in bytes; 0: its own default.
+    pub memory_limit: u64,
+    /// Tokens that a prompt and its reply may have together.
+    pub context: usize,
+    /// The model is let go after so long without a request; zero: never.
+    pub idle_unload: Duration,
 }
 
 /// `[limits]`
@@ -321,6 +343,11 @@ impl Config {
         let variables =
             std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
         Self::from_parts(path, variables, overrides)
+    }
+
+    /// The file that is read where none is named, if it exists.
+    pub fn default_file() -> Option<PathBuf> {
+        Some(PathBuf::from(DEFAULT_PATH)).filter(|file| file.exists())
     }
 
     fn from_parts(

@@ -18,6 +18,7 @@ pub(super) struct RawConfig {
     pub(super) auth: RawAuth,
     pub(super) classifier: RawClassifier,
     pub(super) light: RawLight,
+    pub(super) tasks: RawTasks,
     pub(super) limits: RawLimits,
     pub(super) log: RawLog,
     pub(super) experiment: RawExperiment,
@@ -85,6 +86,8 @@ pub(super) struct RawCategory {
     pub(super) route: Key<String>,
     pub(super) upstream: Key<String>,
     pub(super) model: Key<String>,
+    pub(super) small_model: Key<String>,
+    pub(super) heavy_model: Key<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -107,6 +110,27 @@ pub(super) struct RawLight {
     pub(super) max_cached_models: Key<usize>,
     pub(super) preload: Key<Vec<String>>,
     pub(super) cache_limit: Key<String>,
+    pub(super) model: Key<String>,
+    pub(super) max_parameters: Key<String>,
+    pub(super) max_model_bytes: Key<String>,
+    pub(super) memory_limit: Key<String>,
+    pub(super) context: Key<usize>,
+    pub(super) idle_unload: Key<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawTasks {
+    pub(super) enabled: Key<bool>,
+    pub(super) timeout: Key<String>,
+    pub(super) embed: Key<bool>,
+    pub(super) by_model: Key<Vec<String>>,
+    pub(super) complexity: Key<String>,
+    pub(super) clarify: Key<String>,
+    pub(super) safety: Key<String>,
+    pub(super) background: Key<String>,
+    pub(super) background_model: Key<String>,
+    pub(super) small_talk: Key<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -189,10 +213,41 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
             "sticky",
         ],
     ),
-    ("categories", &["route", "upstream", "model"]),
+    ("categories", &["route", "upstream", "model", "small_model", "heavy_model"]),
     ("auth", &["keys", "forward"]),
     ("classifier", &["mode", "model", "timeout", "queue", "cooldown", "isolation"]),
-    ("light", &["only_light", "max_bytes", "max_concurrent", "max_cached_models", "preload", "cache_limit"]),
+    (
+        "light",
+        &[
+            "only_light",
+            "max_bytes",
+            "max_concurrent",
+            "max_cached_models",
+            "preload",
+            "cache_limit",
+            "model",
+            "max_parameters",
+            "max_model_bytes",
+            "memory_limit",
+            "context",
+            "idle_unload",
+        ],
+    ),
+    (
+        "tasks",
+        &[
+            "enabled",
+            "timeout",
+            "embed",
+            "by_model",
+            "complexity",
+            "clarify",
+            "safety",
+            "background",
+            "background_model",
+            "small_talk",
+        ],
+    ),
     (
         "limits",
         &[

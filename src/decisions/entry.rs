@@ -9,7 +9,7 @@ use crate::ask::Guard;
 use crate::brain::{Consulted, Sight};
 use crate::category::Category;
 use crate::commands::classify::Scores;
-use crate::decide::{Decision, To};
+use crate::decide::{CLARIFY, Decision, To};
 use crate::experiment;
 use crate::intent::labelled::MAX_CHARS;
 use crate::intent::worker::Outcome;
@@ -89,8 +89,9 @@ impl Entry {
             rule: decision.rule.map(|rule| rule.name.clone()),
             route: decision.route().name(),
             answer: match decision.to {
-                To::Answer(answer, _) => Some(answer.name.clone()),
-                To::Refusal(_) | To::Upstream(_) => None,
+                To::Answer(answer, _) | To::Unsafe(answer) => Some(answer.name.clone()),
+                To::Question(..) => Some(CLARIFY.into()),
+                To::Refusal(_) | To::Upstream(_) | To::Light(..) => None,
             },
             guard: decision.guard.map(Guard::name),
             arm: sight.arm.map(experiment::Arm::name),

@@ -60,12 +60,7 @@ impl Apart {
         let (here, lost) = bounded(0);
         let listening = std::thread::Builder::new().name("mlx-apart".into());
         listening.spawn(move || listen(out, &said, here)).map_err(|e| failed("no thread", e))?;
-        let order = Order {
-            model: classifier.model.clone(),
-            only_light: light.only_light,
-            max_bytes: light.max_bytes,
-            cache_limit: light.cache_limit,
-        };
+        let order = Order { model: classifier.model.clone(), light: light.clone() };
         // Of a child that is gone already the silence tells.
         let _ = say(&mut to, &order);
         let patience = classifier.timeout;
@@ -82,10 +77,10 @@ impl Apart {
     }
 }
 
-impl Classifier for Apart {
-    fn classify(&mut self, text: &str) -> Result<Verdict, ClassifyError> {
+impl Apart {
+    fn ask(&mut self, text: &str, fully: bool) -> Result<Verdict, ClassifyError> {
         let gone = |why: &str| ClassifyError::Gone(why.to_owned());
-        say(&mut self.to, &Task { text }).map_err(|_| gone("it ended"))?;
+        say(&mut self.to, &Task { text, fully }).map_err(|_| gone("it ended"))?;
         match self.from.recv_timeout(self.patience) {
             Ok(Said::Verdict { verdict, memory }) => {
                 self.memory = memory;
@@ -96,6 +91,16 @@ impl Classifier for Apart {
             Err(error) if error.is_timeout() => Err(gone("it hung")),
             Err(_) => Err(gone("it ended")),
         }
+    }
+}
+
+impl Classifier for Apart {
+    fn classify(&mut self, text: &str) -> Result<Verdict, ClassifyError> {
+        self.ask(text, false)
+    }
+
+    fn read_fully(&mut self, text: &str) -> Result<Verdict, ClassifyError> {
+        self.ask(text, true)
     }
 
     fn describe(&self) -> String {

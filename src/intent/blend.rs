@@ -213,8 +213,9 @@ impl Blend {
     }
 }
 
-impl Classifier for Blend {
-    fn classify(&mut self, text: &str) -> Result<Verdict, ClassifyError> {
+impl Blend {
+    /// Judges a text; with `sure_from` above 1 the encoder is always asked.
+    fn judge(&mut self, text: &str, sure_from: f32) -> Result<Verdict, ClassifyError> {
         let mlx = |e: Exception| ClassifyError::Mlx(e.what().to_owned());
         let numbers = |array: &Array| -> Result<Vec<f32>, ClassifyError> {
             array.to_vec_exact().map_err(|e| ClassifyError::Mlx(e.to_string()))
@@ -233,7 +234,7 @@ impl Classifier for Blend {
         let (bag, bagged) = with_stream(&self.stream, || self.read_bag()).map_err(mlx)?;
         let powers: Vec<f32> = numbers(&bagged)?.iter().map(|logarithm| logarithm.exp()).collect();
         verdict.scores = super::probabilities(&powers)?;
-        if verdict.label() != Label::Greeting && verdict.probability() >= self.shape.bag_sure_from {
+        if verdict.label() != Label::Greeting && verdict.probability() >= sure_from {
             return Ok(verdict);
         }
         let ids = self.pieces(text)?;
@@ -244,6 +245,16 @@ impl Classifier for Blend {
             verdict.wish = self.wish(text, verdict.of(Label::Greeting), &read, &bag).map_err(mlx)?;
         }
         Ok(verdict)
+    }
+}
+
+impl Classifier for Blend {
+    fn classify(&mut self, text: &str) -> Result<Verdict, ClassifyError> {
+        self.judge(text, self.shape.bag_sure_from)
+    }
+
+    fn read_fully(&mut self, text: &str) -> Result<Verdict, ClassifyError> {
+        self.judge(text, f32::INFINITY)
     }
 
     fn describe(&self) -> String {

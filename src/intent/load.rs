@@ -136,6 +136,10 @@ impl Classifier for Timed {
         self.inner.classify(text)
     }
 
+    fn read_fully(&mut self, text: &str) -> Result<Verdict, ClassifyError> {
+        self.inner.read_fully(text)
+    }
+
     fn describe(&self) -> String {
         self.about.clone()
     }

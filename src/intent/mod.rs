@@ -41,6 +41,10 @@ use crate::category::Label;
 pub trait Classifier {
     /// What the text is about.
     fn classify(&mut self, text: &str) -> Result<Verdict, ClassifyError>;
+    /// The same without short cuts: the verdict has an embedding, if this kind of classifier has any.
+    fn read_fully(&mut self, text: &str) -> Result<Verdict, ClassifyError> {
+        self.classify(text)
+    }
     /// Kind, size and origin, for `/readyz` and the log.
     fn describe(&self) -> String;
     /// Disconnects when it is lost while nobody asks; one that lives in this process never is.

@@ -46,6 +46,18 @@ pub enum ModelError {
     Canary(String),
 }
 
+impl ModelError {
+    /// What the system says of a file.
+    pub fn io(path: &Path, source: std::io::Error) -> Self {
+        Self::Io { path: path.to_owned(), source }
+    }
+
+    /// What is wrong with a file.
+    pub fn malformed(path: &Path, what: impl Into<String>) -> Self {
+        Self::Malformed { path: path.to_owned(), what: what.into() }
+    }
+}
+
 /// A model at rest: plain numbers, no MLX.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Weights {

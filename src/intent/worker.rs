@@ -92,6 +92,8 @@ struct Shared {
 #[derive(Debug)]
 struct Job {
     text: String,
+    /// The embedding is wanted, too.
+    fully: bool,
     reply: oneshot::Sender<Result<Verdict, ClassifyError>>,
 }
 
@@ -136,6 +138,10 @@ impl Intent {
 
     /// Asks once. Returns within the budget, whatever the classifier does.
     pub async fn ask(&self, text: &str) -> Outcome {
+        self.put(text, false).await
+    }
+
+    async fn put(&self, text: &str, fully: bool) -> Outcome {
         if matches!(**self.shared.health.load(), Health::Loading) {
             self.wake();
             return Outcome::Open;
@@ -145,7 +151,7 @@ impl Intent {
             return Outcome::Busy;
         }
         let (reply, answer) = oneshot::channel();
-        match self.jobs.try_send(Job { text: text.to_owned(), reply }) {
+        match self.jobs.try_send(Job { text: text.to_owned(), fully, reply }) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => return Outcome::Busy,
             Err(TrySendError::Disconnected(_)) => {
@@ -172,12 +178,21 @@ impl Intent {
 
     /// Asks only if nobody else does, one at a time: who waits for an answer stands behind one such ask at most.
     pub async fn ask_in_passing(&self, text: &str) -> Outcome {
+        self.pass(text, false).await
+    }
+
+    /// The same with the embedding, which [`Classifier::classify`] may do without.
+    pub async fn read_in_passing(&self, text: &str) -> Outcome {
+        self.pass(text, true).await
+    }
+
+    async fn pass(&self, text: &str, fully: bool) -> Outcome {
         let idle = self.jobs.is_empty() && self.shared.busy_since.load(Ordering::Relaxed) == 0;
         if !idle || self.passing.swap(true, Ordering::AcqRel) {
             return Outcome::Busy;
         }
         let _done = Passing(&self.passing);
-        self.ask(text).await
+        self.put(text, fully).await
     }
 
     /// Whether the breaker keeps asks from it.
@@ -204,7 +219,7 @@ impl Intent {
     fn wake(&self) {
         let (reply, _) = oneshot::channel();
         // Full means that the thread has been woken already.
-        let _ = self.jobs.try_send(Job { text: String::new(), reply });
+        let _ = self.jobs.try_send(Job { text: String::new(), fully: false, reply });
     }
 }
 
@@ -265,7 +280,7 @@ impl Worker {
             return;
         }
         self.shared.mark_busy();
-        let answer = self.classify(&job.text);
+        let answer = self.classify(&job.text, job.fully);
         match &answer {
             Ok(_) => {
                 self.losses = 0;
@@ -340,9 +355,10 @@ impl Worker {
         }
     }
 
-    fn classify(&mut self, text: &str) -> Result<Verdict, ClassifyError> {
+    fn classify(&mut self, text: &str, fully: bool) -> Result<Verdict, ClassifyError> {
         let Some(classifier) = &mut self.classifier else { return Err(ClassifyError::Absent) };
-        let verdict = catch_unwind(AssertUnwindSafe(|| classifier.classify(text)))
+        let judge = || if fully { classifier.read_fully(text) } else { classifier.classify(text) };
+        let verdict = catch_unwind(AssertUnwindSafe(judge))
             .unwrap_or_else(|_| Err(ClassifyError::Mlx("the evaluation panicked".into())));
         if let Some(memory) = classifier.memory() {
             self.shared.memory.store(Some(Arc::new(memory)));
@@ -353,7 +369,7 @@ impl Worker {
     /// After an error: does it still know a known text? If not, it is dropped and made anew when the
     /// breaker sends its probe.
     fn check_with_canary(&mut self) {
-        if let Err(error) = self.classify(CANARY) {
+        if let Err(error) = self.classify(CANARY, false) {
             tracing::warn!("classifier given up after an error, the known text failed too: {error}");
             self.classifier = None;
             self.restarts.inc();

@@ -13,14 +13,16 @@ use super::body::{self, Body, Room};
 use super::listing::Listing;
 use super::origin::Cors;
 use super::passage::{Held, Label, Passage};
+use super::tasks::Ours;
 use super::{Proxy, reply};
 use crate::answers::{Answer, Live};
 use crate::ask::{self, Ask, Guard, Guards};
 use crate::brain::{Around, Brain, Sight};
 use crate::category::Category;
 use crate::config::Route;
-use crate::decide::{By, Decision, Forward, To, is_auto};
+use crate::decide::{By, CLARIFY, Decision, Forward, To, UNSAFE, Work, is_auto};
 use crate::dialect::{self, Dialect, Reply, Written};
+use crate::tasks::Signals;
 use crate::upstream::same_model;
 
 /// Paths whose success changes the upstream's list of models.
@@ -34,6 +36,7 @@ enum Next {
     Answer(Written),
     Refuse(String),
     Forward { index: usize, model: Option<String>, guard: Option<Guard> },
+    Light { work: Work, index: usize, model: Option<String> },
 }
 
 impl Proxy {
@@ -41,6 +44,11 @@ impl Proxy {
     pub(super) async fn receive(&self, session: &mut Session, passage: &mut Passage) -> Result<bool> {
         let request = session.req_header();
         let path = request.uri.path();
+        if let Some(ours) =
+            Ours::of(&request.method, path).filter(|ours| ours.is_on(&self.brain.config.tasks))
+        {
+            return self.serve_ours(session, passage, ours).await;
+        }
         let Some(dialect) = Dialect::of(&request.method, path) else {
             if self.brain.config.proxy.list_auto && request.version >= Version::HTTP_11 {
                 passage.listing = Listing::of(&request.method, path);
@@ -134,7 +142,7 @@ impl Proxy {
         }
         let hint = session.get_header(HINT).and_then(|hint| hint.to_str().ok()).map(str::to_owned);
         let around = Around { hint: hint.as_deref(), guards, id: Some(&passage.request_id) };
-        let (mut label, next) = self
+        let (mut label, mut next) = self
             .brain
             .decide(&ask, around, |sight, decision| {
                 if let Some(trace) = &mut passage.trace {
@@ -143,6 +151,19 @@ impl Proxy {
                 (Label::of(decision, sight), next(&self.brain, passage.start, sight, decision))
             })
             .await;
+        if let Next::Light { work, index, model } = next {
+            let said = self.try_light(work, &ask).await;
+            next = match said.and_then(|text| write(&ask, &text, passage.start)) {
+                Some(written) => {
+                    label.light = Some(work.name());
+                    Next::Answer(written)
+                }
+                None => {
+                    label.route = Route::Upstream;
+                    Next::Forward { index, model, guard: None }
+                }
+            };
+        }
         if let Next::Forward { guard, .. } = &next
             && label.answer.take().is_some()
         {
@@ -162,6 +183,8 @@ impl Proxy {
                 passage.upstream = index;
                 self.forward_as(session, passage, &ask, model, seen).await
             }
+            // It became one of the others above.
+            Next::Light { .. } => Ok(false),
         }
     }
 
@@ -226,13 +249,16 @@ impl Label {
             answer: None,
             guard: None,
             arm: None,
+            signals: Signals::default(),
+            light: None,
         }
     }
 
     fn of(decision: &Decision<'_>, sight: &Sight<'_>) -> Self {
         let answer = match decision.to {
-            To::Answer(answer, _) => Some(answer.name.clone()),
-            To::Refusal(_) | To::Upstream(_) => None,
+            To::Answer(answer, _) | To::Unsafe(answer) => Some(answer.name.clone()),
+            To::Question(..) => Some(CLARIFY.into()),
+            To::Refusal(_) | To::Upstream(_) | To::Light(..) => None,
         };
         Self {
             route: decision.route(),
@@ -242,6 +268,8 @@ impl Label {
             answer,
             guard: decision.guard.map(Guard::name),
             arm: sight.arm,
+            signals: sight.signals,
+            light: None,
         }
     }
 }
@@ -252,6 +280,15 @@ fn next(brain: &Brain, start: Instant, sight: &Sight<'_>, decision: &Decision<'_
     match decision.to {
         To::Refusal(text) => Next::Refuse(text.to_owned()),
         To::Upstream(to) => forward(to, None),
+        To::Light(work, to) => Next::Light { work, index: to.index, model: to.model.map(str::to_owned) },
+        To::Question(text, otherwise) => {
+            write(sight.ask, text, start).map_or_else(|| forward(otherwise, Some(Guard::Limit)), Next::Answer)
+        }
+        // Limits that leave nothing of the words must not open the door.
+        To::Unsafe(answer) => {
+            let text = say(brain, sight, answer).unwrap_or_else(|_| UNSAFE.to_owned());
+            write(sight.ask, &text, start).map_or(Next::Refuse(text), Next::Answer)
+        }
         To::Answer(answer, otherwise) => match say(brain, sight, answer) {
             // The ask's own limits may leave nothing of the answer.
             Ok(text) => write(sight.ask, &text, start)

@@ -185,7 +185,8 @@ pub(super) fn say_length_once(request: &mut RequestHeader) -> Result<()> {
     first.map_or(Ok(()), |first| request.insert_header(CONTENT_LENGTH, first))
 }
 
-fn content_length(session: &Session) -> Option<usize> {
+/// As the client announces it.
+pub(super) fn content_length(session: &Session) -> Option<usize> {
     session.get_header(CONTENT_LENGTH)?.to_str().ok()?.split(',').next()?.trim().parse().ok()
 }
 

@@ -14,6 +14,7 @@
 //! logging                metrics
 //! ```
 
+mod aside;
 mod asks;
 mod body;
 mod cors;
@@ -28,6 +29,7 @@ pub(crate) mod patience;
 mod progress;
 mod reply;
 mod stream;
+mod tasks;
 mod traced;
 mod union;
 
@@ -172,6 +174,7 @@ impl ProxyHttp for Proxy {
                 request.insert_header(header::CONTENT_LENGTH, body.len())?;
             }
         }
+        reply::tell_upstream(request, passage)?;
         if passage.decoded {
             request.remove_header(&header::CONTENT_ENCODING);
         }
@@ -422,6 +425,7 @@ impl Proxy {
             metrics.overhead_seconds.observe(seconds(ours));
         }
         let Some(label) = &passage.verdict else { return };
+        label.signals.count(&metrics.signals);
         if let Some(arm) = label.arm {
             metrics.arm_requests.with_label_values(&[arm.name(), category, route.name()]).inc();
         }

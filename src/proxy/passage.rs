@@ -14,6 +14,7 @@ use crate::config::Route;
 use crate::dialect::{Dialect, Ending};
 use crate::experiment::Arm;
 use crate::metrics::Metrics;
+use crate::tasks::Signals;
 use crate::trace::Trace;
 use crate::upstream::{Errand, Seat};
 
@@ -64,6 +65,8 @@ pub struct Passage {
     /// When the upstream was turned to.
     pub(super) upstream_since: Option<Instant>,
     pub(super) request_id: String,
+    /// A light task: answered here whatever it is.
+    pub(super) ours: bool,
     /// Whose request it is, where keys are asked for.
     pub(super) key: Option<Arc<Key>>,
     /// What its `Origin` asks of the reply.
@@ -85,6 +88,10 @@ pub(super) struct Label {
     pub(super) guard: Option<&'static str>,
     /// While an experiment runs.
     pub(super) arm: Option<Arm>,
+    /// What the light tasks noticed.
+    pub(super) signals: Signals,
+    /// What the light model was to do, if it did.
+    pub(super) light: Option<&'static str>,
 }
 
 /// A body read before forwarding.
@@ -127,6 +134,7 @@ impl Passage {
             body_wait: Duration::ZERO,
             upstream_since: None,
             request_id: String::new(),
+            ours: false,
             key: None,
             cors: Cors::None,
             told: None,
@@ -153,7 +161,8 @@ impl Passage {
     }
 
     pub(super) fn route(&self) -> Route {
-        self.verdict.as_ref().map_or(Route::Upstream, |label| label.route)
+        let undecided = if self.ours { Route::Local } else { Route::Upstream };
+        self.verdict.as_ref().map_or(undecided, |label| label.route)
     }
 }
 

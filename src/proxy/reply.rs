@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
-use pingora::http::ResponseHeader;
+use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::prelude::*;
 use pingora::protocols::http::date::get_cached_date;
 
@@ -17,6 +17,10 @@ pub(super) const RULE: HeaderName = HeaderName::from_static("x-brainstem-rule");
 pub(super) const ANSWER: HeaderName = HeaderName::from_static("x-brainstem-answer");
 pub(super) const GUARD: HeaderName = HeaderName::from_static("x-brainstem-guard");
 pub(super) const ARM: HeaderName = HeaderName::from_static("x-brainstem-arm");
+pub(super) const COMPLEXITY: HeaderName = HeaderName::from_static("x-brainstem-complexity");
+pub(super) const CLARIFY: HeaderName = HeaderName::from_static("x-brainstem-clarify");
+pub(super) const SAFETY: HeaderName = HeaderName::from_static("x-brainstem-safety");
+pub(super) const LIGHT: HeaderName = HeaderName::from_static("x-brainstem-light");
 pub(super) const BYPASS: HeaderName = HeaderName::from_static("x-brainstem-bypass");
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -24,12 +28,14 @@ pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 pub(super) fn label_headers(header: &mut ResponseHeader, passage: &Passage) -> Result<()> {
     // Of a brainstem behind this one.
     if header.headers.contains_key(ROUTE) {
-        for name in [ROUTE, CATEGORY, DECIDED_BY, RULE, ANSWER, GUARD, ARM] {
+        for name in
+            [ROUTE, CATEGORY, DECIDED_BY, RULE, ANSWER, GUARD, ARM, COMPLEXITY, CLARIFY, SAFETY, LIGHT]
+        {
             header.remove_header(&name);
         }
     }
     let Some(label) = &passage.verdict else { return Ok(()) };
-    let Label { route, category, by, rule, answer, guard, arm } = label;
+    let Label { route, category, by, rule, answer, guard, arm, signals, light } = label;
     header.insert_header(ROUTE, route.name())?;
     header.insert_header(CATEGORY, value(category))?;
     header.insert_header(DECIDED_BY, *by)?;
@@ -45,8 +51,28 @@ pub(super) fn label_headers(header: &mut ResponseHeader, passage: &Passage) -> R
     if let Some(arm) = arm {
         header.insert_header(ARM, arm.name())?;
     }
+    if let Some(level) = signals.complexity {
+        header.insert_header(COMPLEXITY, u16::from(level))?;
+    }
+    if signals.question.is_some() {
+        header.insert_header(CLARIFY, "needed")?;
+    }
+    if signals.is_unsafe {
+        header.insert_header(SAFETY, "unsafe")?;
+    }
+    if let Some(light) = light {
+        header.insert_header(LIGHT, *light)?;
+    }
     if !passage.request_id.is_empty() {
         header.insert_header(REQUEST_ID, value(&passage.request_id))?;
+    }
+    Ok(())
+}
+
+/// Tells an upstream how much work an ask is: a queue there may go by it.
+pub(super) fn tell_upstream(request: &mut RequestHeader, passage: &Passage) -> Result<()> {
+    if let Some(level) = passage.verdict.as_ref().and_then(|label| label.signals.complexity) {
+        request.insert_header(COMPLEXITY, u16::from(level))?;
     }
     Ok(())
 }

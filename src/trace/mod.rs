@@ -196,8 +196,11 @@ impl Trace {
             _ => None,
         };
         let (answer, forwarded_model) = match decision.to {
-            To::Answer(answer, _) => (Some(answer.name.to_string()), None),
-            To::Upstream(Forward { model, .. }) => (None, model.map(str::to_owned)),
+            To::Answer(answer, _) | To::Unsafe(answer) => (Some(answer.name.to_string()), None),
+            To::Question(..) => (Some(crate::decide::CLARIFY.to_owned()), None),
+            To::Upstream(Forward { model, .. }) | To::Light(_, Forward { model, .. }) => {
+                (None, model.map(str::to_owned))
+            }
             To::Refusal(_) => (None, None),
         };
         self.decided = Some(Decided {

@@ -7,7 +7,6 @@ use crossbeam_channel::bounded;
 use super::words::{Order, Packed, Said, Task};
 use super::{LONGEST, say};
 use crate::brain;
-use crate::config::Light;
 
 /// Serves the parent until it closes its side, then ends the process.
 ///
@@ -22,28 +21,22 @@ pub fn run() -> std::io::Result<()> {
     let (tasks, texts) = bounded(1);
     std::thread::Builder::new().name("parent".into()).spawn(move || {
         let mut input = stdin().lock();
-        while let Ok(Ok(Task { text })) = line(&mut input).map(|line| serde_json::from_slice(&line)) {
-            if tasks.send(text).is_err() {
+        while let Ok(Ok(task)) = line(&mut input).map(|line| serde_json::from_slice::<Task<String>>(&line)) {
+            if tasks.send(task).is_err() {
                 break;
             }
         }
         std::process::exit(0);
     })?;
-    let light = Light {
-        only_light: order.only_light,
-        max_bytes: order.max_bytes,
-        preload: true,
-        cache_limit: order.cache_limit,
-    };
     let mut out = stdout().lock();
-    let mut classifier = match brain::load_classifier(&order.model, &light) {
+    let mut classifier = match brain::load_classifier(&order.model, &order.light) {
         Ok(classifier) => classifier,
         Err(reason) => return say(&mut out, &Said::Failed { reason }),
     };
     say(&mut out, &Said::Ready { about: classifier.describe(), memory: memory() })?;
-    for text in texts {
-        let text: String = text;
-        let said = match classifier.classify(&text) {
+    for Task { text, fully } in texts {
+        let verdict = if fully { classifier.read_fully(&text) } else { classifier.classify(&text) };
+        let said = match verdict {
             Ok(verdict) => Said::Verdict { verdict: Packed::of(&verdict), memory: memory() },
             Err(error) => Said::Error { message: error.to_string() },
         };

@@ -4,21 +4,22 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::Light;
 use crate::intent::{Verdict, Wish};
 
 /// The parent's first line: what to load.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Order {
     pub(super) model: PathBuf,
-    pub(super) only_light: bool,
-    pub(super) max_bytes: u64,
-    pub(super) cache_limit: u64,
+    pub(super) light: Light,
 }
 
 /// Each line after it: one text.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Task<T> {
     pub(super) text: T,
+    /// Without short cuts: see [`crate::intent::Classifier::read_fully`].
+    pub(super) fully: bool,
 }
 
 /// What the child says: once how loading went, then one line for each text.
