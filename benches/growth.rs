@@ -10,7 +10,7 @@ use anyhow::Context;
 use brainstem::ask::Ask;
 use brainstem::brain::{Around, Brain};
 use brainstem::category::Category;
-use brainstem::config::{CategoryPolicy, Mode, Route};
+use brainstem::config::{CategoryPolicy, Mode};
 use brainstem::dialect::Dialect;
 use clap::Parser;
 use parts::{
@@ -250,13 +250,10 @@ fn categories(runtime: &Runtime, most: usize) -> anyhow::Result<Line> {
     for count in [10, 100, 1000, 10_000].into_iter().filter(|count| *count <= most) {
         let brain = open_with(|config| {
             config.classifier.mode = Mode::Off;
-            let policy = |at| CategoryPolicy {
-                category: Category::intern(&format!("c{at}")),
-                route: Route::Upstream,
-                upstream: 0,
-                model: None,
-            };
-            config.categories.extend((config.categories.len()..count).map(policy));
+            let general = config.policy(Category::GENERAL).clone();
+            let named =
+                |at| CategoryPolicy { category: Category::intern(&format!("c{at}")), ..general.clone() };
+            config.categories.extend((config.categories.len()..count).map(named));
         })?;
         brains.push((count, format!("c{}", count - 1), brain));
     }

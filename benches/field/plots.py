@@ -138,7 +138,7 @@ def memory(theme, compare):
 
 def decision(theme, found):
     with theme.drawn("decision", 1) as (axes,):
-        for name, seen in found["systems"].items():
+        for place, (name, seen) in enumerate(found["systems"].items()):
             colour = theme.ours if name.startswith("brainstem") else theme.other
             if "accuracy" not in seen:
                 axes.axvline(seen["p50_us"], color=colour, linewidth=1, linestyle="--")
@@ -147,11 +147,12 @@ def decision(theme, found):
             high = seen["accuracy"] * 100
             axes.plot([seen["p50_us"], seen["p99_us"]], [high, high], color=colour, linewidth=3, alpha=0.5, solid_capstyle="round")
             axes.plot([seen["p50_us"]], [high], "o", color=colour)
-            axes.annotate(name, (seen["p50_us"], high), xytext=(0, 6), textcoords="offset points")
+            # By turns above and below: neighbours lie close together.
+            axes.annotate(name, (seen["p50_us"], high), xytext=(0, -14 if place % 2 else 6), textcoords="offset points")
         logarithmic(axes.xaxis, lasting)
         axes.set_xlabel("p50 to p99")
         axes.set_ylabel("accuracy, %")
-        axes.margins(x=0.25, y=0.25)
+        axes.margins(x=0.35, y=0.25)
 
 
 # Panel: title, unit of the axis, lines.
