@@ -104,14 +104,16 @@ impl Brain {
         }
     }
 
-    /// MLX's memory, in this process or the classifier's own: active, cached, peak, in bytes.
+    /// MLX's memory, in this process and the classifier's own: active, cached, peak, in bytes.
     pub fn light_memory(&self) -> [(&'static str, usize); 3] {
         match (self.config.classifier.isolation, self.intent.as_ref().and_then(|intent| intent.memory())) {
             (Isolation::InProcess, _) => light_memory(),
+            // The light model lives here all the same.
             (Isolation::Process, memory) => {
-                let [active, cache, peak] =
-                    memory.unwrap_or_default().map(|n| usize::try_from(n).unwrap_or(usize::MAX));
-                [("active", active), ("cache", cache), ("peak", peak)]
+                let theirs = memory.unwrap_or_default().map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+                let both = light_memory().into_iter().zip(theirs);
+                let mut sums = both.map(|((kind, ours), theirs)| (kind, ours.saturating_add(theirs)));
+                std::array::from_fn(|_| sums.next().unwrap_or(("peak", 0)))
             }
         }
     }

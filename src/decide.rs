@@ -220,7 +220,7 @@ pub fn conclude<'s>(draft: Draft<'s>, verdict: Option<&Verdict>, ground: &Ground
     let upstream = forward(category, draft.rule, ground);
     if let Some(chore) = ground.signals.chore
         && matches!(ground.config.tasks.background, Background::Light(_))
-        && is_plain(ground)
+        && is_plain(ground, upstream)
     {
         return decision(None, To::Light(Work::Chore(chore), upstream));
     }
@@ -296,10 +296,10 @@ fn is_spoken(ground: &Ground<'_>) -> bool {
 }
 
 /// A front end's prompt that wants a plain text.
-fn is_plain(ground: &Ground<'_>) -> bool {
-    const FINE: [Guard; 5] =
-        [Guard::Harness, Guard::Turns, Guard::System, Guard::UnknownModel, Guard::Origin];
-    ground.ask.guards.union(ground.guards).iter().all(|guard| FINE.contains(&guard))
+fn is_plain(ground: &Ground<'_>, upstream: Forward<'_>) -> bool {
+    const FINE: [Guard; 3] = [Guard::Harness, Guard::Turns, Guard::System];
+    let fine = ground.ask.guards.union(ground.guards).iter().all(|guard| FINE.contains(&guard));
+    fine && (is_auto(&ground.ask.model) || (ground.may_have)(upstream.index))
 }
 
 /// What speaks against a local answer, most telling first.

@@ -176,13 +176,18 @@ impl Hub {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(io(folder))?;
         }
-        if path.exists() && check(&path, entry).map_err(io(&path))?.is_none() {
+        // Without a checksum equal lengths say little: what is small is fetched anew, and whole, each time.
+        let sure = entry.sha256.is_some();
+        if sure && path.exists() && check(&path, entry).map_err(io(&path))?.is_none() {
             progress(std::fs::metadata(&path).map_err(io(&path))?.len());
             return Ok(());
         }
         let mut part = path.clone().into_os_string();
         part.push(".part");
         let part = PathBuf::from(part);
+        if !sure && part.exists() {
+            std::fs::remove_file(&part).map_err(io(&part))?;
+        }
         let url = format!("{}/{repository}/resolve/{commit}/{}", self.endpoint, entry.name);
         let mut attempt = 1;
         loop {
@@ -244,6 +249,10 @@ impl Hub {
             };
             file.write_all(buffer.get(..read).unwrap_or_default()).map_err(io)?;
             have += read as u64;
+            if let Some(size) = entry.size.filter(|size| have > *size) {
+                let what = format!("more than the {size} bytes that the hub named");
+                return Err(HubError::Damaged { path: part.to_owned(), what });
+            }
             progress(have);
         }
         file.flush().map_err(io)?;
@@ -288,7 +297,8 @@ impl Sibling {
 
 /// Whether a model needs that file: the known names, and weights at the root.
 fn wanted(name: &str) -> bool {
-    let shard = name.starts_with("model-") && name.ends_with(".safetensors") && !name.contains(['/', '\\']);
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    let shard = name.starts_with("model-") && name.ends_with(".safetensors") && name.bytes().all(plain);
     name == "model.safetensors" || shard || WANTED.contains(&name)
 }
 

@@ -14,8 +14,8 @@
 //! | an [`answers`] text is written in the caller's dialect, or the bytes go on to Ollama | [`answers`], [`dialect`], [`proxy`] |
 //! | everything is counted, by [`experiment`] arm if there is one, and perhaps logged or traced | [`metrics`], [`decisions`], [`mod@trace`] |
 //!
-//! Beside it: [`light`], a small language model for what is light.
 //! Before any of it: [`auth`] (who gets in), [`tls`] (what is shown and trusted).
+//! Beside it: [`light`], a small language model, and [`tasks`], small questions about a text.
 //! Around it: [`config`] (typed → checked), [`upstream`] (what is known of the servers), [`hub`] (where
 //! models come from), [`admin`] (the
 //! operator's address), [`explain`] (a decision laid open), [`commands`] and [`cli`] (the binary).

@@ -27,6 +27,15 @@ const SIGNS: [(&str, Chore); 9] = [
     ("3-5 word phrase", Chore::Title),
     ("3-5 word summary", Chore::Title),
 ];
+/// How front ends begin that ask for a title without a frame.
+const TITLES: [&str; 4] = [
+    "Create a concise, 3-5 word",
+    "Generate a concise, 3-5 word",
+    "Please write a 5-10 word title",
+    "Provide a concise, 5-word-or-less title",
+];
+/// What they put the conversation between.
+const HISTORY: (&str, &str) = ("<chat_history>", "</chat_history>");
 /// So much of a prompt says what is wanted.
 const HEAD: usize = 400;
 
@@ -37,7 +46,14 @@ impl Chore {
         let rest = text.get(at..)?;
         let head = rest[..rest.floor_char_boundary(HEAD.min(rest.len()))].to_lowercase();
         let first = SIGNS.iter().filter_map(|(sign, chore)| Some((head.find(sign)?, *chore)));
-        first.min_by_key(|(at, _)| *at).map(|(_, chore)| chore)
+        let (_, chore) = first.min_by_key(|(at, _)| *at)?;
+        // A person may begin with "### Task:", too, and ask for tags; the frame is the front end's.
+        let framed = match chore {
+            Self::Completion => text.contains("<text>"),
+            Self::Title if TITLES.iter().any(|opening| text.starts_with(opening)) => true,
+            _ => text.contains(HISTORY.0),
+        };
+        framed.then_some(chore)
     }
 
     /// As in headers and metrics.
@@ -63,15 +79,18 @@ impl Chore {
     }
 }
 
-/// Whether a background prompt wants its reply as JSON.
+/// Whether a background prompt wants its reply as JSON, whatever the conversation that it quotes is about.
 pub fn wants_json(text: &str) -> bool {
-    text.contains("JSON")
+    match (text.find(HISTORY.0), text.rfind(HISTORY.1)) {
+        (Some(from), Some(to)) if from < to => text[..from].contains("JSON") || text[to..].contains("JSON"),
+        _ => text.contains("JSON"),
+    }
 }
 
 /// What was said first in the conversation that a background prompt quotes.
 pub fn first_said(text: &str) -> Option<&str> {
-    let from = text.find("<chat_history>").map(|at| at + "<chat_history>".len());
-    let to = text.rfind("</chat_history>");
+    let from = text.find(HISTORY.0).map(|at| at + HISTORY.0.len());
+    let to = text.rfind(HISTORY.1);
     let history = text.get(from?..to?)?.trim();
     let said = history.strip_prefix("USER:").or_else(|| history.strip_prefix("User:")).unwrap_or(history);
     let end = ["\nASSISTANT:", "\nAssistant:"].iter().filter_map(|mark| said.find(mark)).min();
@@ -86,15 +105,15 @@ mod tests {
     fn front_ends_are_known_by_their_templates() {
         for (text, chore) in [
             (
-                "### Task:\nGenerate a concise, 3-5 word title with an emoji summarizing the chat history.",
+                "### Task:\nGenerate a concise, 3-5 word title with an emoji summarizing the chat history.\n<chat_history>…",
                 Some(Chore::Title),
             ),
             (
-                "### Task:\nGenerate 1-3 broad tags categorizing the main themes of the chat history",
+                "### Task:\nGenerate 1-3 broad tags categorizing the main themes of the chat history\n<chat_history>…",
                 Some(Chore::Tags),
             ),
             (
-                "### Task:\nSuggest 3-5 relevant follow-up questions or prompts that the user might ask",
+                "### Task:\nSuggest 3-5 relevant follow-up questions or prompts that the user might ask\n<chat_history>…",
                 Some(Chore::FollowUps),
             ),
             (
@@ -102,14 +121,22 @@ mod tests {
                 Some(Chore::Completion),
             ),
             (
-                "### Task:\nAnalyze the chat history to determine the necessity of generating search queries",
+                "### Task:\nAnalyze the chat history to determine the necessity of generating search queries\n<chat_history>…",
                 Some(Chore::Queries),
             ),
             ("Create a concise, 3-5 word phrase as a header for the following query", Some(Chore::Title)),
+            ("### Task:\nWrite a Rust function that parses HTML tags into JSON", None),
             ("### Task:\nRespond to the user query using the provided context", None),
         ] {
             assert_eq!(Chore::of(text), chore, "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_quoted_does_not_say_how_to_reply() {
+        let of = |text: &str| wants_json(text);
+        assert!(!of("Write a title.\n<chat_history>\nUSER: how do I parse JSON?\n</chat_history>"));
+        assert!(of("Write a title.\n<chat_history>\nUSER: hi\n</chat_history>\nReply with JSON."));
     }
 
     #[test]

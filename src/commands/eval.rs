@@ -9,7 +9,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::explain::chat_body;
-use super::{Failure, classifier_settled, offline_brain_of, runtime, say};
+use super::{Failure, Plain, classifier_settled, offline_brain_of, runtime, say};
 use crate::ask::Ask;
 use crate::brain::{Around, Brain};
 use crate::category::{Category, Label};
@@ -150,7 +150,7 @@ fn tell_wrong(lines: &[Labelled], judged: &[Judged]) {
         let false_local = judged.local.is_some() && line.label != Label::Greeting;
         if judged.decided != judged.label.name() || false_local {
             let local = judged.local.as_deref().map_or(String::new(), |name| format!("  [answered: {name}]"));
-            eprintln!("{} -> {}{local}  {}", judged.label, judged.decided, line.text);
+            eprintln!("{} -> {}{local}  {}", judged.label, judged.decided, Plain(&line.text));
         }
     }
 }

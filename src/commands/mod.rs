@@ -16,7 +16,7 @@ pub mod serve;
 #[cfg(feature = "mlx")]
 pub mod train;
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -91,4 +91,21 @@ fn say(text: impl fmt::Display) -> Result<(), Failure> {
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+}
+
+/// A stranger's text, which must not speak to the terminal: no control characters, and none that turn the
+/// direction of writing or cannot be seen.
+pub(crate) struct Plain<'a>(pub(crate) &'a str);
+
+impl fmt::Display for Plain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hidden = |c: char| {
+            matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+                || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
+        };
+        self.0.chars().try_for_each(|c| match c.is_control() || hidden(c) {
+            true => f.write_char('\u{fffd}'),
+            false => f.write_char(c),
+        })
+    }
 }

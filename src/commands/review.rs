@@ -1,13 +1,12 @@
 //! `brainstem review`: a person labels logged decisions, the least certain first. Each answer is a line on stdin,
 //! so that a pipe can give them; each label is written at once, so that any end is a good one.
 
-use std::fmt::Write as _;
 use std::io::{BufRead, Write};
 use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Failure;
+use super::{Failure, Plain};
 use crate::category::Label;
 use crate::cli::Settings;
 use crate::decisions::LogError;
@@ -162,23 +161,6 @@ impl std::fmt::Display for Shown<'_> {
             write!(f, "{} {label} {score:.2}", if i == 0 { "; classifier:" } else { "," })?;
         }
         past.text.lines().try_for_each(|line| write!(f, "\n  | {}", Plain(line)))
-    }
-}
-
-/// A stranger's text, which must not speak to the terminal: no control characters, and none that turn the
-/// direction of writing or cannot be seen.
-struct Plain<'a>(&'a str);
-
-impl std::fmt::Display for Plain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let hidden = |c: char| {
-            matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
-                || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
-        };
-        self.0.chars().try_for_each(|c| match c.is_control() || hidden(c) {
-            true => f.write_char('\u{fffd}'),
-            false => f.write_char(c),
-        })
     }
 }
 

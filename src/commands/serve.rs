@@ -16,7 +16,7 @@ use super::Failure;
 use crate::admin::Admin;
 use crate::brain::{self, Brain};
 use crate::cli::Settings;
-use crate::config::Config;
+use crate::config::{Config, MOST_SERVERS};
 use crate::proxy::Proxy;
 use crate::proxy::door::{Crowd, Door, Filter};
 use crate::proxy::patience::Patience;
@@ -205,6 +205,8 @@ fn pingora_conf(config: &Config) -> ServerConf {
         grace_period_seconds: Some(config.proxy.grace.as_secs()),
         graceful_shutdown_timeout_seconds: Some(1),
         upstream_keepalive_pool_size: 256,
+        // Each server of the largest pool, and one of them twice.
+        max_retries: MOST_SERVERS + 1,
         // Whom to trust comes with each upstream (src/tls.rs); Pingora's own store stays empty.
         ca_file: Some("/dev/null".to_owned()),
         upgrade_sock: config.proxy.upgrade_sock.clone().unwrap_or_else(|| NOWHERE.to_owned()),

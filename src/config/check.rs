@@ -17,7 +17,7 @@ use crate::category::Category;
 use crate::problem::{Problem, nearest};
 
 /// A pool may have no more servers: those that an ask has tried are bits of one word.
-const MOST_SERVERS: usize = 64;
+pub const MOST_SERVERS: usize = 64;
 
 /// Collects problems while it turns raw values into checked ones; a wrong value is noted and its default
 /// stands in, so that one run names every fault.

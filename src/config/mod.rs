@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use self::check::MOST_SERVERS;
 pub use self::secret::Secret;
 pub use self::tasks::{Background, Clarifying, Complexity, Safety, Tasks};
 

@@ -37,8 +37,8 @@ pub(super) struct RawProxy {
     pub(super) list_auto: Key<bool>,
     pub(super) grace: Key<String>,
     pub(super) origins: Key<Vec<String>>,
-    pub(super) tls: RawTls,
     pub(super) upgrade_sock: Key<String>,
+    pub(super) tls: RawTls,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -85,7 +85,9 @@ impl Apart {
 impl Apart {
     fn ask(&mut self, text: &str, fully: bool) -> Result<Verdict, ClassifyError> {
         let gone = |why: &str| ClassifyError::Gone(why.to_owned());
-        say(&mut self.to, &Task { text, fully }).map_err(|_| gone("it ended"))?;
+        // No classifier reads more, and a line has its end.
+        let text = super::features::clip(text);
+        say(&mut self.to, &Task { text: &*text, fully }).map_err(|_| gone("it ended"))?;
         match self.from.recv_timeout(self.patience) {
             Ok(Said::Verdict { verdict, memory }) => {
                 self.memory = memory;

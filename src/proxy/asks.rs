@@ -127,12 +127,11 @@ impl Proxy {
                 return Ok(false);
             }
         };
+        passage.bypassed |= self.brain.config.proxy.bypass_models.iter().any(|m| same_model(m, &ask.model));
         if !passage.may_use(&ask.model) && (passage.bypassed || !is_auto(&ask.model)) {
             return self.refuse_model(session, passage, &ask.model).await;
         }
-        if passage.bypassed || self.brain.config.proxy.bypass_models.iter().any(|m| same_model(m, &ask.model))
-        {
-            passage.bypassed = true;
+        if passage.bypassed {
             passage.errand = self.errand(passage.upstream, &ask, None);
             return Ok(false);
         }
@@ -197,6 +196,9 @@ impl Proxy {
         model: Option<String>,
         body: &Bytes,
     ) -> Result<bool> {
+        // A front end's background prompt keeps its own model where the key may not use the other.
+        let is_chore = passage.verdict.as_ref().is_some_and(|label| label.signals.chore.is_some());
+        let model = model.filter(|model| !is_chore || passage.may_use(model));
         let model = match model {
             None if is_auto(&ask.model) => match &self.brain.seen(passage.upstream).models {
                 Some(models) if !models.is_empty() => {

@@ -5,6 +5,8 @@
 //! still held. A connection that breaks after the request was sent is no reason to send it again: whatever broke
 //! that server may be in the request. The exception is a kept connection that the server had closed meanwhile.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::HeaderName;
@@ -19,6 +21,9 @@ use crate::dialect::Dialect;
 use crate::fnv;
 use crate::upstream::floor::bit;
 use crate::upstream::{Errand, Model, Pool, Server, Target};
+
+/// A connection that the server had closed before shows it within that.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// In a request: the server that it must go to. In a reply: the one that gave it.
 pub(super) const SERVER: HeaderName = HeaderName::from_static("x-brainstem-server");
@@ -121,16 +126,19 @@ impl Proxy {
             // Closed before anything of a reply, or before the request was taken: the server has done nothing with it.
             let unread =
                 matches!(error.retry, RetryType::ReusedOnly) || *error.etype() == ErrorType::WriteError;
-            if reused && unread && replayable(session, passage) {
-                let again = !std::mem::replace(&mut passage.restarted, true);
-                if again || another(pool, passage) {
-                    self.goes_on(pool, passage, "stale", "reset");
-                    if again {
-                        passage.tried &= !bit(passage.server);
-                    }
-                    error.set_retry(true);
-                    return error;
-                }
+            // A kept connection that the server had closed breaks at once; one that breaks later took the ask along, and
+            // what broke that server may be in it.
+            let soon = passage.attempted.elapsed() < AT_ONCE;
+            if reused
+                && unread
+                && soon
+                && replayable(session, passage)
+                && !std::mem::replace(&mut passage.restarted, true)
+            {
+                self.goes_on(pool, passage, "stale", "reset");
+                passage.tried &= !bit(passage.server);
+                error.set_retry(true);
+                return error;
             }
             let timed_out = *error.etype() == ErrorType::ReadTimedout;
             pool.failed(passage.server, if timed_out { "read_timeout" } else { "reset" });

@@ -62,6 +62,8 @@ pub struct Passage {
     pub(super) first_byte: Option<Duration>,
     /// Waiting for the client's body.
     pub(super) body_wait: Duration,
+    /// When the latest attempt at the upstream began.
+    pub(super) attempted: Instant,
     /// When the upstream was turned to.
     pub(super) upstream_since: Option<Instant>,
     pub(super) request_id: String,
@@ -111,6 +113,7 @@ impl Passage {
         metrics.inflight.inc();
         Self {
             start: Instant::now(),
+            attempted: Instant::now(),
             dialect: None,
             verdict: None,
             upstream: 0,
@@ -147,6 +150,7 @@ impl Passage {
     pub(super) fn rearm(&mut self) {
         self.body_sent = false;
         self.passed = 0;
+        self.attempted = Instant::now();
         self.upstream_since.get_or_insert_with(Instant::now);
     }
 

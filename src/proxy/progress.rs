@@ -51,7 +51,10 @@ impl Progress {
         if let Some(has) = layer.get_mut(server) {
             *has = line.completed.unwrap_or(0);
         }
-        let (all, has) = (total.saturating_mul(servers as u64), layer.iter().sum());
+        let (all, has) = (
+            total.saturating_mul(servers as u64),
+            layer.iter().fold(0, |sum: u64, has| sum.saturating_add(*has)),
+        );
         Some(written(&Line { total: Some(all), completed: Some(has), ..line }))
     }
 

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::body::{self, Body, Room};
+use super::origin::Cors;
 use super::passage::{Held, Passage};
 use super::{Proxy, reply};
 use crate::config;
@@ -82,6 +83,19 @@ impl Proxy {
         if session.req_header().method != Method::POST {
             return say(session, passage, 405, &json!({"error": "use POST"})).await;
         }
+        // A page that only the upstream can judge, and this is not the upstream's.
+        if passage.cors == Cors::AskUpstream {
+            return say(
+                session,
+                passage,
+                403,
+                &json!({"error": "this origin is not allowed; see proxy.origins"}),
+            )
+            .await;
+        }
+        if task == Task::Embed && !passage.may_use(EMBED_MODEL) {
+            return self.refuse_model(session, passage, EMBED_MODEL).await.map(drop);
+        }
         let limits = &self.brain.config.limits;
         session.set_read_timeout(Some(limits.body_timeout));
         let most = limits.max_inspect.min(limits.max_body);
@@ -136,9 +150,13 @@ impl Proxy {
             // Read already: for the pool, or to see whether the key may use its model.
             Held::Whole(whole) => Some(whole.clone()),
             Held::Nothing | Held::Prefix(_) if self.chooses(passage) => None,
-            Held::Nothing | Held::Prefix(_) => until_other(session).await?,
+            Held::Nothing | Held::Prefix(_) => {
+                session.set_read_timeout(Some(self.brain.config.limits.body_timeout));
+                until_other(session).await?
+            }
         };
-        let Some(kept) = kept else { return Ok(false) };
+        // Of a page's origin that only the upstream can judge, it shall.
+        let Some(kept) = kept.filter(|_| passage.cors != Cors::AskUpstream) else { return Ok(false) };
         let Some(wanted) =
             serde_json::from_slice::<Wanted>(&kept).ok().filter(|wanted| wanted.model == EMBED_MODEL)
         else {

@@ -9,6 +9,10 @@ use super::{title, wording};
 use crate::ask::{Chore, first_said, wants_json};
 use crate::light::{Engine, Finish, Limits, Prompt};
 
+/// So much of what was said first makes a title.
+const SAID: usize = 4 * 1024;
+/// A longer prompt is none for a light model; it would keep its thread in the tokenizer.
+const LONGEST: usize = 32 * 1024;
 /// No background reply needs more.
 const MOST_TOKENS: usize = 200;
 /// Nor does small talk.
@@ -21,10 +25,14 @@ pub async fn chore(chore: Chore, text: &str, light: &Engine, deadline: Instant) 
     let as_json = wants_json(text);
     if chore == Chore::Title {
         let said = first_said(text)?;
+        let said = &said[..said.floor_char_boundary(SAID.min(said.len()))];
         let written = wording::title(light, said, deadline).await.ok().flatten();
         // The text's own words make a title, too.
         let title = written.or_else(|| title::title(said))?;
         return Some(if as_json { json!({"title": title}).to_string() } else { title });
+    }
+    if text.len() > LONGEST {
+        return None;
     }
     let limits = Limits { max_tokens: MOST_TOKENS, ..Limits::default() };
     let written = light.write(&Prompt::of(text), &limits, deadline).await.ok()?;
@@ -49,6 +57,9 @@ fn object(chore: Chore, text: &str) -> Option<String> {
 
 /// A reply to small talk, complete or none.
 pub async fn small_talk(text: &str, light: &Engine, deadline: Instant) -> Option<String> {
+    if text.len() > LONGEST {
+        return None;
+    }
     let limits = Limits { max_tokens: MOST_TALK, ..Limits::default() };
     let written = light.write(&Prompt::of(text).under(MANNERS), &limits, deadline).await.ok()?;
     let said = written.text.trim();

@@ -16,6 +16,9 @@ pub fn normalize(text: &str, most: usize) -> Vec<String> {
     let mut items: Vec<String> = Vec::new();
     let mut seen: Vec<String> = Vec::new();
     for part in parts {
+        if items.len() == most {
+            break;
+        }
         let item = clean(&part);
         let same = fold(&item);
         if has_words(&item) && !seen.contains(&same) {
@@ -23,7 +26,6 @@ pub fn normalize(text: &str, most: usize) -> Vec<String> {
             items.push(item);
         }
     }
-    items.truncate(most);
     items
 }
 

@@ -10,6 +10,8 @@ use super::{Refused, Task};
 pub const MOST_BYTES: usize = 64 * 1024;
 /// A batch may have so many texts.
 pub const MOST_TEXTS: usize = 256;
+/// What `duplicate` compares at most, in bytes of all its pairs: a second or two, and it cannot be broken off.
+pub const MOST_COMPARED: usize = 16 * 1024 * 1024;
 
 /// A task with all that it needs.
 #[derive(Debug, Clone, PartialEq)]
@@ -169,7 +171,16 @@ impl Order {
                 if candidates.is_empty() {
                     return Err(bad("\"candidates\" is empty; name at least one text".into()));
                 }
-                Self::Duplicate { texts: batch(text, texts)?, candidates: all(candidates, "candidates")? }
+                let (texts, candidates) = (batch(text, texts)?, all(candidates, "candidates")?);
+                let bytes = |texts: &[String]| texts.iter().map(String::len).sum::<usize>();
+                let compared = bytes(texts.all()).saturating_mul(candidates.len())
+                    + bytes(&candidates).saturating_mul(texts.all().len());
+                if compared > MOST_COMPARED {
+                    return Err(bad(format!(
+                        "each text with each candidate is {compared} bytes to compare; allowed: up to {MOST_COMPARED}"
+                    )));
+                }
+                Self::Duplicate { texts, candidates }
             }
             Task::Normalize => {
                 let Normalize { text, max_items } = parsed(body)?;

@@ -101,17 +101,17 @@ pub(super) fn sentences(text: &str) -> Vec<&str> {
         let ends = match c {
             '\n' => true,
             '!' | '?' | '…' => !next.is_some_and(|n| matches!(n, '!' | '?' | '.' | '…' | '"' | '»' | ')')),
-            '.' => {
+            // What stands before it is looked at only where it may end something: it may be long.
+            '.' if next.is_none_or(char::is_whitespace) => {
                 let before = text[from..at].rsplit(char::is_whitespace).next().unwrap_or("");
                 let bare = before.trim_start_matches(['(', '«', '"']).to_lowercase();
                 let initial = bare.chars().count() == 1 && bare.chars().all(char::is_alphabetic);
                 let after = text[end..].trim_start().chars().next();
                 let goes_on = after.is_some_and(char::is_lowercase);
-                next.is_none_or(char::is_whitespace)
-                    && !(initial && before.chars().all(|c| c.is_uppercase() || !c.is_alphabetic()))
-                    && !(SHORT.contains(&bare.as_str())
-                        && (goes_on || !matches!(bare.as_str(), "др" | "г" | "т.д" | "т.п" | "etc")))
-                    && !goes_on
+                let of_a_name = initial && before.chars().all(|c| c.is_uppercase() || !c.is_alphabetic());
+                let short = SHORT.contains(&bare.as_str())
+                    && (goes_on || !matches!(bare.as_str(), "др" | "г" | "т.д" | "т.п" | "etc"));
+                !of_a_name && !short && !goes_on
             }
             _ => false,
         };

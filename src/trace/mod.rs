@@ -32,6 +32,8 @@ use crate::intent::worker::Outcome;
 const WAITING: usize = 2048;
 /// Asks in one export.
 const BATCH: usize = 256;
+/// Bytes of a model's name that are kept: it is the client's to choose.
+const LONGEST_NAME: usize = 256;
 /// The first ask of a batch waits no longer for others.
 const GATHER: Duration = Duration::from_secs(1);
 
@@ -208,7 +210,9 @@ impl Trace {
             rules: sight.stages.look + sight.stages.rules,
             classifier,
             route: sight.stages.route,
-            model: sight.ask.model.to_string(),
+            model: sight.ask.model
+                [..sight.ask.model.floor_char_boundary(LONGEST_NAME.min(sight.ask.model.len()))]
+                .to_owned(),
             forwarded_model,
             category: decision.category.name(),
             by: decision.by.name(),

@@ -164,6 +164,9 @@ impl Templates {
     }
 }
 
+/// What a rendering may spend, in minijinja's instructions: a long conversation takes some ten thousand.
+const FUEL: u64 = 1_000_000;
+
 /// Jinja as Hugging Face sets it up.
 fn environment(template: String) -> Result<Environment<'static>, Error> {
     let mut environment = Environment::new();
@@ -175,6 +178,8 @@ fn environment(template: String) -> Result<Environment<'static>, Error> {
     environment.add_function("strftime_now", |format: String| {
         jiff::fmt::strtime::format(&format, &jiff::Zoned::now()).unwrap_or_default()
     });
+    // It came with the model: it may not run forever, nor fill the memory.
+    environment.set_fuel(Some(FUEL));
     environment.add_template_owned(NAME, template)?;
     Ok(environment)
 }
