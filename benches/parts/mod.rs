@@ -138,6 +138,10 @@ pub(crate) fn write_rules(dir: &Path, count: usize) -> anyhow::Result<()> {
             _ => {}
         }
         out.push('\n');
+        // A file has its limit.
+        if (at + 1) % 10_000 == 0 || at + 1 == count {
+            std::fs::write(dir.join(format!("rules-{at}.toml")), std::mem::take(&mut out))?;
+        }
     }
-    Ok(std::fs::write(dir.join("rules.toml"), out)?)
+    Ok(())
 }
