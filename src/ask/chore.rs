@@ -47,10 +47,11 @@ impl Chore {
         let head = rest[..rest.floor_char_boundary(HEAD.min(rest.len()))].to_lowercase();
         let first = SIGNS.iter().filter_map(|(sign, chore)| Some((head.find(sign)?, *chore)));
         let (_, chore) = first.min_by_key(|(at, _)| *at)?;
+        let bare = rest.strip_prefix("### Task:").unwrap_or(rest).trim_start();
         // A person may begin with "### Task:", too, and ask for tags; the frame is the front end's.
         let framed = match chore {
             Self::Completion => text.contains("<text>"),
-            Self::Title if TITLES.iter().any(|opening| text.starts_with(opening)) => true,
+            Self::Title if TITLES.iter().any(|opening| bare.starts_with(opening)) => true,
             _ => text.contains(HISTORY.0),
         };
         framed.then_some(chore)
