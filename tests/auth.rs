@@ -442,6 +442,8 @@ fn origins_that_are_listed_are_ours_to_judge() {
 #[test]
 fn connections_are_bounded_in_all_and_come_back() {
     let running = Options::before_nobody().set("limits.connections", 5).start();
+    // Served after those of the start were let in, so that they are counted by now.
+    assert_eq!(running.chat("hello").status, 200);
     eventually(DEADLINE, "the start's own connections are gone", || running.metric("connections") == 0.0);
     let held: Vec<TcpStream> = (0..5).map(|_| TcpStream::connect(running.proxy).unwrap()).collect();
     eventually(DEADLINE, "five are in", || running.metric("connections") == 5.0);
@@ -459,6 +461,7 @@ fn connections_are_bounded_in_all_and_come_back() {
 #[test]
 fn one_address_takes_its_share_only() {
     let running = Options::before_nobody().set("limits.connections_per_address", 2).start();
+    assert_eq!(running.chat("hello").status, 200);
     eventually(DEADLINE, "nobody is in", || running.metric("connections") == 0.0);
     let mut first = running.connect();
     let _second = running.connect();
