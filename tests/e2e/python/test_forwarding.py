@@ -176,8 +176,20 @@ def cors(response):
     return sorted((k, v) for k, v in response.headers.multi_items() if k.startswith("access-control") or k == "vary")
 
 
-def test_preflight_passes(real):
-    same(real, "/api/chat", method="OPTIONS", headers=PREFLIGHT)
+def listed(response, name):
+    return {value.strip().lower() for value in response.headers.get(f"access-control-allow-{name}", "").split(",")}
+
+
+def test_a_preflight_is_answered_here_and_allows_what_the_upstream_does(real):
+    asked = {"path": "/api/chat", "method": "OPTIONS", "headers": PREFLIGHT}
+    through, direct = real.ask(**asked), real.direct(**asked)
+    assert through.status_code == direct.status_code
+    assert listed(through, "origin") == listed(direct, "origin")
+    for name in ("methods", "headers"):
+        assert listed(through, name) >= listed(direct, name), name
+
+
+def test_a_preflight_of_an_origin_that_ollama_does_not_know_is_the_upstreams(real):
     same(real, "/api/chat", method="OPTIONS", headers=PREFLIGHT | {"origin": "https://evil.example"})
 
 
