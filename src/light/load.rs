@@ -4,7 +4,7 @@ use std::io;
 
 use prometheus::IntCounter;
 
-use super::engine::{Engine, Manners};
+use super::engine::Engine;
 use crate::config::Light;
 
 /// The engine that the config asks for; in commands (`preload` false) the model is read when it is first wanted.
@@ -13,6 +13,7 @@ use crate::config::Light;
 /// If the system gives no thread.
 #[cfg(feature = "mlx")]
 pub fn start(light: &Light, preload: bool, restarts: IntCounter) -> io::Result<Engine> {
+    use super::engine::Manners;
     use super::model::{Bounds, Model};
     use super::worker::{Generator, Load};
 
