@@ -4,10 +4,10 @@ use serde::Serialize;
 
 use crate::ask::{Ask, Guard, Unreadable};
 use crate::brain::{Around, Brain, Consulted, Sight};
-use crate::commands::classify::Scores;
 use crate::decide::{self, By, Decision, Forward, To};
 use crate::dialect::Dialect;
 use crate::experiment::Arm;
+use crate::intent::Scores;
 use crate::intent::worker::{Health, Outcome};
 use crate::proxy::{errand, say};
 use crate::rules::Rule;

@@ -202,6 +202,8 @@ fn a_key_uses_its_own_models_only_however_they_are_asked_for() {
         }
         assert_eq!(ask(surface.request(&surface.body("Qwen2.5:7b", "sum up the tides"))).status, 200);
     }
+    let vectors = Request::json("/light/v1/embed", &json!({"input": "a"}));
+    assert_eq!(ask(vectors).status, 403, "the local encoder is none of its models");
     upstream.forget();
     let secret = json!({"model": "secret:70b", "prompt": "x", "input": "x", "name": "secret:70b"});
     let text = secret.to_string();

@@ -298,6 +298,23 @@ fn what_was_begun_is_never_begun_again() {
 }
 
 #[test]
+fn a_poisonous_ask_does_not_walk_through_the_pool() {
+    let fleet = Fleet::start([&["a:1"], &["a:1"], &["a:1"]]);
+    fleet.loaded(0, &["a:1"]);
+    // Kept connections to all three.
+    for server in &fleet.servers {
+        let named = support::asks::chat("a:1", "explain tides");
+        let named = named.header("x-brainstem-server", &server.address.to_string());
+        assert_eq!(fleet.brain.send(&named).status, 200);
+        server.forget();
+        // Works on it for a while, then dies of it.
+        server.steps(vec![Step::Wait(Duration::from_millis(1500)), Step::Reset]);
+    }
+    assert_eq!(fleet.ask("a:1", "explain tides").status, 502);
+    assert_eq!(fleet.counts().iter().sum::<usize>(), 1, "{:?}", fleet.counts());
+}
+
+#[test]
 fn lists_are_those_of_all() {
     let fleet = Fleet::start([&["a:1"], &["b:1", "a:1"], &["c:1"]]);
     let names = |path: &str, list: &str, key: &str| -> Vec<String> {

@@ -73,6 +73,30 @@ fn what_is_wrong_is_said_at_once() {
 }
 
 #[test]
+fn a_page_that_only_the_upstream_can_judge_gets_no_work_done() {
+    let upstream = Upstream::start();
+    let running = Options::before(&upstream).start();
+    let foreign = |request: Request| running.send(&request.header("Origin", "https://evil.example"));
+    assert_eq!(foreign(Request::json("/light/v1/title", &json!({"text": "a b"}))).status, 403);
+    assert_eq!(upstream.count(), 0);
+    let body = json!({"model": "brainstem/embed", "input": "a"}).to_string();
+    assert_eq!(foreign(Request::post("/api/embed", body.as_str())).status, 200);
+    assert_eq!(upstream.only().hash, hash(body.as_bytes()), "it is the upstream's to judge");
+}
+
+#[test]
+fn what_cannot_be_broken_off_is_bounded() {
+    let running = Options::before_nobody().start();
+    let many = vec!["слово ".repeat(500); 250];
+    let reply = light(&running, "duplicate", &json!({"texts": many, "candidates": many}));
+    assert_eq!(reply.status, 400, "{}", reply.text());
+    assert!(reply.text().contains("bytes to compare"), "{}", reply.text());
+    // No blank for a sentence to end at.
+    let said = light(&running, "title", &json!({"text": "a.".repeat(30_000)}));
+    assert!(said.status == 200, "{}", said.text());
+}
+
+#[test]
 fn other_models_embeddings_pass_untouched() {
     let upstream = Upstream::start();
     let running = Options::before(&upstream).start();

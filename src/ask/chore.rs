@@ -1,5 +1,7 @@
 //! What chat front ends ask for themselves behind their user's back, and how they want it.
 
+use super::envelope::TITLES;
+
 /// A background ask, known by the words that front ends ship (Open WebUI's templates, and the title prompts of others).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Chore {
@@ -26,13 +28,6 @@ const SIGNS: [(&str, Chore); 9] = [
     ("title", Chore::Title),
     ("3-5 word phrase", Chore::Title),
     ("3-5 word summary", Chore::Title),
-];
-/// How front ends begin that ask for a title without a frame.
-const TITLES: [&str; 4] = [
-    "Create a concise, 3-5 word",
-    "Generate a concise, 3-5 word",
-    "Please write a 5-10 word title",
-    "Provide a concise, 5-word-or-less title",
 ];
 /// What they put the conversation between.
 const HISTORY: (&str, &str) = ("<chat_history>", "</chat_history>");

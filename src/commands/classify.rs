@@ -7,9 +7,8 @@ use serde::Serialize;
 
 use super::Failure;
 use crate::brain;
-use crate::category::Label;
 use crate::cli::Settings;
-use crate::intent::Verdict;
+use crate::intent::Scores;
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -21,28 +20,6 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     answer: Option<(&'a str, f32)>,
     micros: u128,
-}
-
-/// The scores by label, in the order of [`Label::ALL`].
-#[derive(Debug, Clone, Serialize)]
-pub struct Scores {
-    greeting: f32,
-    data_question: f32,
-    coding: f32,
-    reasoning: f32,
-    general: f32,
-}
-
-impl From<&Verdict> for Scores {
-    fn from(verdict: &Verdict) -> Self {
-        Self {
-            greeting: verdict.of(Label::Greeting),
-            data_question: verdict.of(Label::DataQuestion),
-            coding: verdict.of(Label::Coding),
-            reasoning: verdict.of(Label::Reasoning),
-            general: verdict.of(Label::General),
-        }
-    }
 }
 
 /// Classifies stdin, line by line.

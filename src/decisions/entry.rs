@@ -8,9 +8,9 @@ use serde::{Serialize, Serializer};
 use crate::ask::Guard;
 use crate::brain::{Consulted, Sight};
 use crate::category::Category;
-use crate::commands::classify::Scores;
 use crate::decide::{CLARIFY, Decision, To};
 use crate::experiment;
+use crate::intent::Scores;
 use crate::intent::labelled::MAX_CHARS;
 use crate::intent::worker::Outcome;
 

@@ -34,6 +34,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
+use serde::Serialize;
 
 use crate::category::Label;
 
@@ -123,6 +124,28 @@ impl Verdict {
         let label = self.label();
         let from = if label == Label::Greeting { self.greeting_from } else { self.sure_from };
         if self.of(label) >= from { label } else { Label::General }
+    }
+}
+
+/// The scores by label, in the order of [`Label::ALL`].
+#[derive(Debug, Clone, Serialize)]
+pub struct Scores {
+    greeting: f32,
+    data_question: f32,
+    coding: f32,
+    reasoning: f32,
+    general: f32,
+}
+
+impl From<&Verdict> for Scores {
+    fn from(verdict: &Verdict) -> Self {
+        Self {
+            greeting: verdict.of(Label::Greeting),
+            data_question: verdict.of(Label::DataQuestion),
+            coding: verdict.of(Label::Coding),
+            reasoning: verdict.of(Label::Reasoning),
+            general: verdict.of(Label::General),
+        }
     }
 }
 

@@ -92,15 +92,20 @@ impl Proxy {
             }
             Body::Whole(bytes, share) => {
                 if !body::forwardable(session, &bytes) {
-                    self.refuse("headers");
-                    let message = "request headers too large for a body of this size";
-                    reply::send_error(session, passage, 431, message).await?;
-                    return Ok(true);
+                    return self.refuse_dragged(session, passage).await;
                 }
                 passage.share = Some(share);
                 self.consider(session, passage, dialect, bytes).await
             }
         }
+    }
+
+    /// The headers have dragged more of the body along than can be forwarded: see [`body::forwardable`].
+    pub(super) async fn refuse_dragged(&self, session: &mut Session, passage: &mut Passage) -> Result<bool> {
+        self.refuse("headers");
+        let message = "request headers too large for a body of this size";
+        reply::send_error(session, passage, 431, message).await?;
+        Ok(true)
     }
 
     /// Decides about an ask whose body is here.

@@ -7,7 +7,6 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::StatusCode;
 use http::header::HeaderName;
 use pingora::http::ResponseHeader;
@@ -235,7 +234,7 @@ fn replayable(session: &mut Session, passage: &Passage) -> bool {
 }
 
 /// The model that a body names, if that stands within what there is of it.
-pub(super) fn model_in(body: &Bytes) -> Option<String> {
+pub(super) fn model_in(body: &[u8]) -> Option<String> {
     let mut found = Named::default();
     let mut reader = serde_json::Deserializer::from_slice(body);
     // A body that breaks off, or goes on wrong, is the upstream's to judge; the name may have come before.
@@ -287,7 +286,7 @@ mod tests {
     use super::*;
 
     fn named(body: &str) -> Option<String> {
-        model_in(&Bytes::copy_from_slice(body.as_bytes()))
+        model_in(body.as_bytes())
     }
 
     #[test]

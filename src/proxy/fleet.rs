@@ -128,10 +128,7 @@ impl Proxy {
         match body::read_within(limits.body_deadline, session, room).await? {
             Body::Whole(bytes, share) => {
                 if !body::forwardable(session, &bytes) {
-                    self.refuse("headers");
-                    let message = "request headers too large for a body of this size";
-                    reply::send_error(session, passage, 431, message).await?;
-                    return Ok(true);
+                    return self.refuse_dragged(session, passage).await;
                 }
                 passage.errand.model = errand::of_model(errand::model_in(&bytes)).model;
                 (passage.body, passage.share) = (Held::Whole(bytes), Some(share));

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::body::{self, Body, Room};
+use super::errand;
 use super::origin::Cors;
 use super::passage::{Held, Passage};
 use super::{Proxy, reply};
@@ -192,7 +193,7 @@ async fn until_other(session: &mut Session) -> Result<Option<Bytes>> {
     while !session.is_body_done() {
         let Some(chunk) = session.read_request_body().await.map_err(Error::into_down)? else { break };
         kept.extend_from_slice(&chunk);
-        if model_so_far(&kept).is_some_and(|model| model != EMBED_MODEL.as_bytes()) {
+        if errand::model_in(&kept).is_some_and(|model| model != EMBED_MODEL) {
             return Ok(None);
         }
     }
@@ -228,18 +229,6 @@ fn packed(vector: &Value) -> String {
     STANDARD.encode(numbers.flat_map(|number| (number as f32).to_le_bytes()).collect::<Vec<u8>>())
 }
 
-/// The model that a body names, as soon as its beginning tells.
-fn model_so_far(body: &[u8]) -> Option<&[u8]> {
-    const KEY: &[u8] = b"\"model\"";
-    let at = memchr::memmem::find(body, KEY)? + KEY.len();
-    let rest =
-        body.get(at..)?.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start().strip_prefix(b"\"")?;
-    let end = memchr::memchr(b'"', rest)?;
-    // An escape may stand for anything: the whole body tells.
-    let name = rest.get(..end)?;
-    (!name.contains(&b'\\')).then_some(name)
-}
-
 async fn say(session: &mut Session, passage: &mut Passage, status: u16, body: &Value) -> Result<()> {
     if !session.is_body_done() {
         session.set_keepalive(None);
@@ -252,16 +241,6 @@ async fn say(session: &mut Session, passage: &mut Passage, status: u16, body: &V
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_model_is_known_as_soon_as_it_was_sent() {
-        let so_far =
-            |body: &str| model_so_far(body.as_bytes()).map(|m| String::from_utf8_lossy(m).into_owned());
-        assert_eq!(so_far(r#"{"model" : "all-minilm", "input": ["#).as_deref(), Some("all-minilm"));
-        assert_eq!(so_far(r#"{"model":"all-min"#), None);
-        assert_eq!(so_far(r#"{"input":"a"#), None);
-        assert_eq!(so_far(r#"{"model":"brainstem\/embed","#), None);
-    }
 
     #[test]
     fn vectors_come_in_both_forms() {

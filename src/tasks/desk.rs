@@ -13,7 +13,7 @@ use super::{
     EMBED_MODEL, Method, Order, Refused, Said, Task, clarify, complexity, duplicate, entities, fact,
     normalize, safety, summary, title, wording,
 };
-use crate::commands::classify::Scores;
+use crate::intent::Scores;
 use crate::intent::Verdict;
 use crate::intent::worker::{Intent, Outcome};
 use crate::light::{Engine, Refusal};

@@ -73,6 +73,10 @@ fn both_ways_decide_alike() {
         *by.entry(here[2].clone().unwrap()).or_default() += 1;
     }
     assert!(by["classifier"] >= 5, "the classifier had its say: {by:?}");
+    // Few words, and one of them longer than a line between the processes may be.
+    let pid_before = child(&other);
+    other.chat(&format!("one two three four five {}", "x".repeat(5 << 20)));
+    assert_eq!((child(&other), other.metric("light_restarts_total")), (pid_before, 0.0));
     // One that stops takes its child with it.
     let pid = child(&other);
     one.signal("TERM");

@@ -219,6 +219,12 @@ mod tests {
     }
 
     #[test]
+    fn a_template_without_end_is_refused() {
+        let endless = "{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}";
+        assert!(text(endless, &Prompt::of("a")).is_err());
+    }
+
+    #[test]
     fn a_template_that_fails_is_refused_with_its_own_words() {
         let error = text("{% if %}", &Prompt::of("a")).unwrap_err();
         assert!(error.contains("(line 1)"), "{error}");
