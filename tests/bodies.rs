@@ -338,7 +338,7 @@ fn what_is_no_ask_passes_with_method_body_query_and_headers() {
         Request::new("OPTIONS", "/api/chat")
             .header("Origin", "https://ui.example.org")
             .header("Access-Control-Request-Method", "POST"),
-        Request::get("/v1/models/auto"),
+        Request::get("/v1/models/llama3.2"),
         Request::post("/v1/messages/count_tokens", "{}"),
     ];
     for request in cases {

@@ -546,3 +546,27 @@ fn auto_is_listed_with_the_upstreams_models() {
     let unlisted = Options::before(&upstream).set("proxy.list_auto", false).start();
     assert_eq!(unlisted.send(&Request::get("/v1/models")).text(), "{\"object\":\"list\",\"data\":null}\n");
 }
+
+#[test]
+fn a_look_at_auto_shows_the_model_that_stands_for_it() {
+    let (upstream, running) = pair(|options| options);
+    // As Ollama's own command line asks, and as older ones did.
+    for body in [r#"{"model":"auto","verbose":true}"#, r#"{"model":"","name":"auto:latest","verbose":true}"#]
+    {
+        running.send(&Request::post("/api/show", body));
+        let shown: Value = serde_json::from_slice(&upstream.last().body).unwrap();
+        assert_eq!(shown, json!({"model": "llama3.2:latest", "verbose": true}), "{body}");
+    }
+    for body in [r#"{ "name" : "smol" }"#, "no json", ""] {
+        running.send(&Request::post("/api/show", body));
+        assert_eq!(upstream.last().body, body.as_bytes(), "{body}");
+    }
+    let before = upstream.count();
+    let entry = running.send(&Request::get("/v1/models/auto")).value();
+    assert_eq!((&entry["id"], &entry["object"], upstream.count()), (&"auto".into(), &"model".into(), before));
+    running.send(&Request::get("/v1/models/smol"));
+    assert_eq!(upstream.count(), before + 1);
+    let unlisted = Options::before(&upstream).set("proxy.list_auto", false).start();
+    unlisted.send(&Request::post("/api/show", r#"{"model":"auto"}"#));
+    assert_eq!(upstream.last().body, br#"{"model":"auto"}"#);
+}

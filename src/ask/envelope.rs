@@ -96,8 +96,11 @@ fn without_blocks(text: &str) -> Option<(String, bool)> {
         }
         from = look;
     }
+    if !found {
+        return None;
+    }
     kept.push_str(&text[from..]);
-    found.then(|| (kept.trim().to_owned(), torn))
+    Some((kept.trim().to_owned(), torn))
 }
 
 /// The known name that a tag begins with.

@@ -67,7 +67,12 @@ pub fn run(settings: &Settings, upgrade: bool) -> Result<(), Failure> {
     let mut proxy = Service::new("proxy".into(), Door::new(crowd.clone(), proxy));
     proxy.set_connection_filter(Arc::new(Filter(crowd)));
     // Pingora's 1460 bytes would part a local answer's head from its body.
-    let buffers = L4BufferSettings::default().write(WRITE_BUFFER);
+    let mut buffers = L4BufferSettings::default().write(WRITE_BUFFER);
+    if shown.is_none() {
+        // Heads and bodies have buffers of their own; this one would hold 64 KiB for each connection, and copy. TLS
+        // reads record by record and is better off with it.
+        buffers = buffers.read(0);
+    }
     let mut listener = ListenerConfig::tcp(config.proxy.listen.to_string()).l4_buffer(buffers);
     if let Some(shown) = &shown {
         listener = listener.tls(shown.settings().map_err(|e| Failure::new(e.to_string()))?);

@@ -13,6 +13,7 @@ use super::body::{self, Body, Room};
 use super::listing::Listing;
 use super::origin::Cors;
 use super::passage::{Held, Label, Passage};
+use super::shown::Shown;
 use super::tasks::Ours;
 use super::{Proxy, reply};
 use crate::answers::{Answer, Live};
@@ -52,6 +53,10 @@ impl Proxy {
         let Some(dialect) = Dialect::of(&request.method, path) else {
             if self.brain.config.proxy.list_auto && request.version >= Version::HTTP_11 {
                 passage.listing = Listing::of(&request.method, path);
+            }
+            let shown = Shown::of(&request.method, path).filter(|_| self.brain.config.proxy.list_auto);
+            if let Some(shown) = shown {
+                return self.show(session, passage, shown).await;
             }
             passage.changes_models = CHANGES_MODELS.contains(&path);
             return if self.chooses(passage) {

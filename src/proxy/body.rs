@@ -170,7 +170,9 @@ async fn read_chunked(session: &mut Session, share: &mut Share) -> Result<Bytes>
 /// Whether Pingora would forward a whole body. False after headers of some 800 KB, which drag more than
 /// 64 KiB of body into the first read; without this check such a request would hang.
 pub(super) fn forwardable(session: &Session, whole: &Bytes) -> bool {
-    whole.is_empty() || session.get_retry_buffer().is_some()
+    // The buffer is on from the first byte of what fits into it; to ask for it would copy it.
+    let fits = whole.len() <= RETRY_BUFFER && !session.retry_buffer_truncated();
+    whole.is_empty() || fits || session.get_retry_buffer().is_some()
 }
 
 /// Pingora lets a length through that is said twice alike; to the upstream it is said once.

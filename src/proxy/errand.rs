@@ -239,7 +239,8 @@ pub(super) fn model_in(body: &[u8]) -> Option<String> {
     let mut reader = serde_json::Deserializer::from_slice(body);
     // A body that breaks off, or goes on wrong, is the upstream's to judge; the name may have come before.
     let _ = serde::de::DeserializeSeed::deserialize(&mut found, &mut reader);
-    found.model.or(found.name).or(found.source)
+    // Go's clients write every field that they know.
+    [found.model, found.name, found.source].into_iter().flatten().find(|name| !name.is_empty())
 }
 
 /// `model`, or `name` as older clients say, or `source` as a copy says, of an object.
@@ -299,6 +300,7 @@ mod tests {
             Some("a")
         );
         assert_eq!(named(r#"{"source":"a","destination":"b"}"#).as_deref(), Some("a"));
+        assert_eq!(named(r#"{"model":"","name":"old"}"#).as_deref(), Some("old"));
         assert_eq!(named(r#"{"model":7}"#), None);
         assert_eq!(named(r#"["model"]"#), None);
         assert_eq!(named(""), None);

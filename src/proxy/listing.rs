@@ -4,7 +4,9 @@ use bytes::{Bytes, BytesMut};
 use http::Method;
 
 const NATIVE: &[u8] = br#"{"name":"auto","model":"auto","modified_at":"2025-01-01T00:00:00Z","size":0,"digest":"0000000000000000000000000000000000000000000000000000000000000000","details":{"parent_model":"","format":"","family":"brainstem","families":["brainstem"],"parameter_size":"","quantization_level":""}}"#;
-const OPENAI: &[u8] = br#"{"id":"auto","object":"model","created":1735689600,"owned_by":"brainstem"}"#;
+/// Its entry in the list of OpenAI's kind.
+pub(super) const OPENAI: &[u8] =
+    br#"{"id":"auto","object":"model","created":1735689600,"owned_by":"brainstem"}"#;
 
 /// A list larger than this is left as it is.
 const LARGEST: usize = 8 * 1024 * 1024;

@@ -28,6 +28,7 @@ mod passage;
 pub(crate) mod patience;
 mod progress;
 mod reply;
+mod shown;
 mod stream;
 mod tasks;
 mod traced;

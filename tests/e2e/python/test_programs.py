@@ -124,3 +124,27 @@ def test_llm_heavy(front, llm):
     before = counted(front)
     assert llm("-m", f"ollama/{front.model}", "-o", "num_predict", "8", HEAVY[0])
     grown(front, before, "upstream")
+
+
+def test_llm_auto(front, llm):
+    before = counted(front)
+    assert llm("-m", "ollama/auto", "-o", "num_predict", "8", HEAVY[0])
+    grown(front, before, "upstream")
+
+
+# === Ollama's own command
+
+
+OLLAMA = pathlib.Path(__file__).parents[3] / ".cache/ollama/ollama"
+
+
+@pytest.mark.parametrize(("text", "route"), [("hello", "local"), (HEAVY[0], "upstream")])
+def test_ollama_run_auto(front, text, route):
+    if not OLLAMA.exists():
+        pytest.skip("the command is not here: OLLAMA_URL names another's server")
+    before = counted(front)
+    env = {**os.environ, "OLLAMA_HOST": front.proxy}
+    command = [OLLAMA, "run", "auto", text]
+    ran = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0 and ran.stdout.strip(), ran.stdout + ran.stderr
+    assert counted(front)[route] >= before[route] + 1
