@@ -44,6 +44,8 @@ part "cargo test" cargo test --locked --no-fail-fast
 
 part "build without MLX" cargo check --locked --no-default-features
 
+part "fuzz targets, 5 s each" scripts/fuzz.sh 5
+
 if deny=$(scripts/tools.sh cargo-deny); then
   part "cargo deny" "$deny" -L error --locked check bans licenses sources
   report skipped "cargo deny, advisories" "they come from GitHub: make lint"
