@@ -183,6 +183,25 @@ fn rarity(stem: &str) -> f32 {
     ((*phrases + 1) as f32 / (counts.get(stem).copied().unwrap_or(0) + 1) as f32).ln()
 }
 
+/// Whether our own training phrases of small talk have this word of a normal form, endings aside.
+pub(crate) fn is_of_talk(word: &str) -> bool {
+    TALK.contains(stem(word))
+}
+
+/// The stems of the training phrases of small talk.
+static TALK: LazyLock<HashSet<Box<str>>> = LazyLock::new(|| {
+    const PHRASES: [&str; 2] = [
+        include_str!("../../models/phrases/en-greeting.tsv"),
+        include_str!("../../models/phrases/ru-greeting.tsv"),
+    ];
+    let mut room = String::new();
+    let mut talk = HashSet::new();
+    for text in PHRASES.iter().flat_map(|file| file.lines()).filter_map(|line| line.split('\t').nth(1)) {
+        talk.extend(example::normal(&fold(text), &mut room).split(' ').map(|word| Box::from(stem(word))));
+    }
+    talk
+});
+
 /// How many training phrases there are, and how many have a stem.
 static BACKGROUND: LazyLock<(usize, HashMap<Box<str>, usize>)> = LazyLock::new(|| {
     const PHRASES: [&str; 10] = [
