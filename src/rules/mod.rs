@@ -285,7 +285,7 @@ impl Snapshot {
         !answer.is_about_us() || form.split(' ').all(|word| self.fitting.knows(word, kin))
     }
 
-    /// A word that examples of these answers have, or our own training phrases of small talk.
+    /// A word that examples of these answers have, or more than one of our own training phrases of small talk.
     fn is_of_talk(&self, word: &str, answers: &[u32]) -> bool {
         self.fitting.knows(word, answers) || taught::is_of_talk(word)
     }
