@@ -620,6 +620,12 @@ mod tests {
             "upstream",
             "\"so\" is unknown"
         );
+        assert_eq!(
+            foreseen("so what can you tell me", &[("capabilities", 0.95)]),
+            "capabilities",
+            "it is surer"
+        );
+        assert_eq!(foreseen("what can you tell me about bees", &[("capabilities", 0.95)]), "upstream");
         assert_eq!(foreseen("can you tell me what", &[("capabilities", 0.9)]), "capabilities");
         assert_eq!(foreseen("what can you tell me about bees", &[("capabilities", 0.9)]), "upstream");
     }

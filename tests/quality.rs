@@ -4,6 +4,7 @@
 #![cfg(feature = "mlx")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops where it is wrong")]
 
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
@@ -14,10 +15,15 @@ fn figures(lines: &[(String, String)]) -> Value {
     let file = dir.path().join("lines.tsv");
     let text: String = lines.iter().map(|(label, text)| format!("{label}\t{text}\n")).collect();
     std::fs::write(&file, text).unwrap();
+    figures_of(&file)
+}
+
+/// The same of a file, in whose third column the answers may be named that fit.
+fn figures_of(file: &Path) -> Value {
     let ran = Command::new(env!("CARGO_BIN_EXE_brainstem"))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .args(["eval", "--json"])
-        .arg(&file)
+        .arg(file)
         .output()
         .unwrap();
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
@@ -50,19 +56,21 @@ fn holds(name: &str, accuracy: f64, coverage: f64) {
 
 #[test]
 fn real_asks() {
-    holds("asks-real.tsv", 0.91, 0.6);
+    holds("asks-real.tsv", 0.91, 0.75);
 }
 
 #[test]
 fn chat_lines_half_of_them_borderline() {
-    holds("asks-chat.tsv", 0.88, 0.42);
+    holds("asks-chat.tsv", 0.88, 0.5);
 }
 
 #[test]
 fn lines_of_any_length() {
-    let found = figures(&lines("asks.tsv", |_| true));
-    assert!(figure(&found, "accuracy") >= 0.87, "{found}");
-    assert!(figure(&found, "false_local_rate") <= 0.006, "{found}");
+    let found = figures_of(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/asks.tsv"));
+    assert!(figure(&found, "accuracy") >= 0.88, "{found}");
+    assert!(figure(&found, "greeting_coverage") >= 0.83, "{found}");
+    assert!(figure(&found, "fitting_rate") >= 0.97, "{found}");
+    assert!(figure(&found, "false_local_rate") <= 0.003, "{found}");
 }
 
 /// What a reviewer found answered from here: distress, other people, other machines, thanks with a "but".

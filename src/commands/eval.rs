@@ -15,6 +15,7 @@ use crate::brain::{Around, Brain};
 use crate::category::{Category, Label};
 use crate::cli::Settings;
 use crate::config::{Config, Route};
+use crate::decide::To;
 use crate::decisions::labels;
 use crate::dialect::Dialect;
 use crate::intent::labelled::{self, Labelled};
@@ -35,6 +36,9 @@ pub struct Eval {
     /// Also list the lines that are wrong (with --json: to stderr)
     #[arg(long)]
     wrong: bool,
+    /// Also say of each line what was decided, one JSON object each, to stderr
+    #[arg(long)]
+    each: bool,
 }
 
 /// How well the decisions fit the labels.
@@ -52,6 +56,9 @@ pub struct Report {
     pub local_coverage: f64,
     /// Of the greetings, the share that would be answered locally.
     pub greeting_coverage: f64,
+    /// Of the lines answered locally whose third column names an answer, the share that got it, or one that stands for
+    /// it; `None` without such lines.
+    pub fitting_rate: Option<f64>,
     /// How many lines the classifier was asked about and answered.
     pub classified: usize,
     /// Microseconds of a decision, parsing included.
@@ -84,6 +91,8 @@ struct Judged {
     label: Label,
     decided: &'static str,
     local: Option<String>,
+    /// The answer is the one that the line's third column names, if that names one.
+    fits: Option<bool>,
     classified: bool,
     took: Duration,
 }
@@ -116,6 +125,9 @@ impl Eval {
         if self.wrong {
             tell_wrong(&lines, &judged);
         }
+        if self.each {
+            tell_each(&lines, &judged);
+        }
         let report = report(&judged);
         if self.json {
             say(format!("{}\n", serde_json::to_string(&report).map_err(|e| Failure::new(e.to_string()))?))
@@ -130,14 +142,19 @@ async fn judge(brain: &Brain, line: &Labelled) -> Result<Judged, Failure> {
     let clock = Instant::now();
     let ask = Ask::parse(Dialect::Chat, &body).map_err(|e| Failure::new(e.to_string()))?;
     let judged = brain.decide(&ask, Around::default(), |sight, decision| {
-        let local = (decision.route() == Route::Local).then(|| match decision.to {
-            crate::decide::To::Answer(answer, _) => answer.name.to_string(),
-            _ => "refusal".to_owned(),
-        });
-        (decision.category, local, sight.stages.classifier > Duration::ZERO)
+        let answer = match decision.to {
+            To::Answer(answer, _) => Some(answer),
+            _ => None,
+        };
+        let local = answer.map_or_else(|| "refusal".to_owned(), |answer| answer.name.to_string());
+        let wanted = sight.snapshot.answer(&line.source);
+        let fits = answer.zip(wanted).map(|(a, w)| a.name == w.name || a.covers.contains(&w.name));
+        let local = (decision.route() == Route::Local).then_some(local);
+        (decision.category, local, fits, sight.stages.classifier > Duration::ZERO)
     });
-    let (category, local, classified) = judged.await;
-    Ok(Judged { label: line.label, decided: label_name(category), local, classified, took: clock.elapsed() })
+    let (category, local, fits, classified) = judged.await;
+    let decided = label_name(category);
+    Ok(Judged { label: line.label, decided, local, fits, classified, took: clock.elapsed() })
 }
 
 /// A category as the label that stands for it; one of the user's own is none of the five.
@@ -152,6 +169,17 @@ fn tell_wrong(lines: &[Labelled], judged: &[Judged]) {
             let local = judged.local.as_deref().map_or(String::new(), |name| format!("  [answered: {name}]"));
             eprintln!("{} -> {}{local}  {}", judged.label, judged.decided, Plain(&line.text));
         }
+    }
+}
+
+/// For scripts: which answer each line got.
+fn tell_each(lines: &[Labelled], judged: &[Judged]) {
+    for (line, judged) in lines.iter().zip(judged) {
+        let told = serde_json::json!({
+            "label": judged.label.name(), "decided": judged.decided, "answer": judged.local, "fits": judged.fits,
+            "text": line.text,
+        });
+        eprintln!("{told}");
     }
 }
 
@@ -180,6 +208,7 @@ fn report(judged: &[Judged]) -> Report {
     took.sort_by(f64::total_cmp);
     let quantile =
         |q: f64| took.get(((took.len() as f64 * q) as usize).min(took.len().saturating_sub(1))).copied();
+    let named = count(&|j| j.fits.is_some());
     Report {
         n,
         accuracy: share(count(&|j| j.decided == j.label.name()), n),
@@ -187,6 +216,7 @@ fn report(judged: &[Judged]) -> Report {
         false_local_rate: share(count(&|j| j.label != Label::Greeting && j.local.is_some()), n - greetings),
         local_coverage: share(count(&|j| j.local.is_some()), n),
         greeting_coverage: share(count(&|j| j.label == Label::Greeting && j.local.is_some()), greetings),
+        fitting_rate: (named > 0).then(|| share(count(&|j| j.fits == Some(true)), named)),
         classified: count(&|j| j.classified),
         latency_us: Latency {
             p50: quantile(0.5).unwrap_or(0.0),
@@ -214,6 +244,9 @@ impl std::fmt::Display for Told<'_> {
             "{on}false-local {:.4}{off}   answered locally {:.4} (greetings: {:.4})",
             r.false_local_rate, r.local_coverage, r.greeting_coverage
         )?;
+        if let Some(fitting) = r.fitting_rate {
+            writeln!(f, "{on}fitting {fitting:.4}{off} of the answers to lines that name theirs")?;
+        }
         let l = &r.latency_us;
         writeln!(
             f,
@@ -248,7 +281,8 @@ mod tests {
 
     fn judged(label: Label, decided: &'static str, local: bool) -> Judged {
         let local = local.then(|| "greeting".to_owned());
-        Judged { label, decided, local, classified: false, took: Duration::from_micros(10) }
+        let fits = local.as_ref().map(|_| label == Label::Greeting);
+        Judged { label, decided, local, fits, classified: false, took: Duration::from_micros(10) }
     }
 
     #[test]
@@ -264,6 +298,7 @@ mod tests {
         assert_eq!(report.false_local_rate, 1.0 / 3.0);
         assert_eq!(report.local_coverage, 0.4);
         assert_eq!(report.greeting_coverage, 0.5);
+        assert_eq!(report.fitting_rate, Some(0.5));
         assert_eq!(report.labels["greeting"].precision, 0.5);
         assert_eq!(report.confusion["general"]["greeting"], 1);
         assert_eq!(report.latency_us.max.round(), 10.0);
@@ -273,6 +308,7 @@ mod tests {
     fn no_lines_are_no_numbers_but_zero() {
         let report = report(&[]);
         assert_eq!((report.n, report.accuracy, report.macro_f1), (0, 0.0, 0.0));
+        assert_eq!(report.fitting_rate, None);
         assert!(serde_json::to_string(&report).unwrap().contains("\"accuracy\":0.0"));
     }
 }

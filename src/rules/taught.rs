@@ -183,6 +183,29 @@ fn rarity(stem: &str) -> f32 {
     ((*phrases + 1) as f32 / (counts.get(stem).copied().unwrap_or(0) + 1) as f32).ln()
 }
 
+/// Whether more than one of our own training phrases of small talk has this word of a normal form, endings aside.
+pub(crate) fn is_of_talk(word: &str) -> bool {
+    TALK.get(stem(word)).is_some_and(|phrases| *phrases > 1)
+}
+
+/// How many of the training phrases of small talk have a stem.
+static TALK: LazyLock<HashMap<Box<str>, usize>> = LazyLock::new(|| {
+    const PHRASES: [&str; 2] = [
+        include_str!("../../models/phrases/en-greeting.tsv"),
+        include_str!("../../models/phrases/ru-greeting.tsv"),
+    ];
+    let mut room = String::new();
+    let mut talk: HashMap<Box<str>, usize> = HashMap::new();
+    for text in PHRASES.iter().flat_map(|file| file.lines()).filter_map(|line| line.split('\t').nth(1)) {
+        let folded = fold(text);
+        let stems: HashSet<&str> = example::normal(&folded, &mut room).split(' ').map(stem).collect();
+        for stem in stems {
+            *talk.entry(stem.into()).or_default() += 1;
+        }
+    }
+    talk
+});
+
 /// How many training phrases there are, and how many have a stem.
 static BACKGROUND: LazyLock<(usize, HashMap<Box<str>, usize>)> = LazyLock::new(|| {
     const PHRASES: [&str; 10] = [
