@@ -10,10 +10,13 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use self::measures::{Judged, MEASURES};
+use super::light::LOADING;
 use super::{Failure, classifier_settled, offline_brain, runtime, say};
 use crate::brain::Brain;
 use crate::cli::Settings;
 use crate::intent::worker::Health;
+use crate::light::Refusal;
+use crate::tasks::desk::Tools;
 use crate::tasks::order::{MOST_BYTES, OneOrMany};
 use crate::tasks::{Method, Order, Said, Task, fact};
 use crate::text::{Language, language};
@@ -42,7 +45,7 @@ pub struct EvalTasks {
 #[derive(Debug, Serialize)]
 struct Row {
     task: &'static str,
-    /// What did it, in most cases.
+    /// What did it.
     method: &'static str,
     measure: &'static str,
     /// Items that the measure looks at.
@@ -100,10 +103,25 @@ impl EvalTasks {
             if let Health::Down(why) = classifier_settled(&brain).await {
                 eprintln!("note: no classifier: {why}");
             }
+            let with_model = match brain.light.ready(Instant::now() + LOADING).await {
+                Ok(about) => {
+                    eprintln!("note: {}: measured, too, on what it can do", about.name);
+                    true
+                }
+                Err(Refusal::Off) => false,
+                Err(why) => return Err(Failure::new(format!("light.model: {why}"))),
+            };
             let mut rows = Vec::new();
             for task in Task::ALL.into_iter().filter(|task| only.is_none_or(|only| only == *task)) {
-                let judged = self.judge(&brain, items(task, &self.items)?).await?;
-                rows.extend(MEASURES.iter().filter(|m| m.task == task).map(|measure| row(measure, &judged)));
+                let measures = || MEASURES.iter().filter(move |m| m.task == task);
+                let own = Tools { by_model: &[], ..brain.tools() };
+                let judged = self.judge(&brain, own, items(task, &self.items)?).await?;
+                rows.extend(measures().map(|measure| row(measure, &judged)));
+                if with_model && Task::BY_MODEL.contains(&task) {
+                    let model = Tools { by_model: &Task::BY_MODEL, ..brain.tools() };
+                    let judged = self.judge(&brain, model, items(task, &self.items)?).await?;
+                    rows.extend(measures().map(|measure| row(measure, &judged)));
+                }
             }
             Ok::<_, Failure>(rows)
         })?;
@@ -115,16 +133,25 @@ impl EvalTasks {
         say(table(&rows))
     }
 
-    async fn judge(&self, brain: &Brain, items: Vec<Item>) -> Result<Vec<Judged>, Failure> {
+    /// Judges the items as these tools do them. The model's own words alone count where it is asked: what does not hold
+    /// is no result, though in service the rules would step in.
+    async fn judge(&self, brain: &Brain, tools: Tools<'_>, items: Vec<Item>) -> Result<Vec<Judged>, Failure> {
         let mut all = Vec::with_capacity(items.len());
         for (at, item) in items.into_iter().enumerate() {
             let clock = Instant::now();
-            let said = brain.desk.serve(item.order.clone(), brain.tools(), LONGEST).await;
+            let said = brain.desk.serve(item.order.clone(), tools, LONGEST).await;
             let took = clock.elapsed();
-            let said =
+            let mut said =
                 said.map_err(|refused| Failure::new(format!("{}: {refused}", item.order.task().name())))?;
+            let by_rule = matches!(said, Said::Result { method: Method::Rule, .. });
+            if tools.by_model.contains(&item.order.task()) && by_rule {
+                said = Said::Nothing("what the light model wrote does not hold".into());
+            }
             let held_out = at % 2 == 1;
-            let judged = judged(&item, &said, held_out, took);
+            let mut judged = judged(&item, &said, held_out, took);
+            if tools.by_model.contains(&item.order.task()) {
+                judged.method = Method::Model;
+            }
             if self.wrong && !held_out && !judged.right {
                 eprintln!(
                     "{}: {:?}: {}",

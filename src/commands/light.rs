@@ -11,7 +11,7 @@ use crate::cli::Settings;
 use crate::tasks::{Order, Task};
 
 /// The proxy never waits for a model to be read; a command does.
-const LOADING: Duration = Duration::from_secs(120);
+pub(super) const LOADING: Duration = Duration::from_secs(120);
 
 /// Arguments of `light`.
 #[derive(Debug, Args)]

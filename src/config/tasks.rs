@@ -105,15 +105,13 @@ impl Checker<'_> {
     }
 
     fn by_model(&mut self, raw: super::raw::Key<Vec<String>>) -> Vec<Task> {
-        /// What the light model knows how to do.
-        const ALLOWED: [&str; 4] = ["summary", "title", "complexity", "safety"];
         let Some(list) = raw else { return Vec::new() };
         let at = list.span().start;
         let mut tasks = Vec::new();
         for name in list.get_ref() {
-            match Task::of(name).filter(|task| ALLOWED.contains(&task.name())) {
+            match Task::of(name).filter(|task| Task::BY_MODEL.contains(task)) {
                 Some(task) => tasks.push(task),
-                None => self.note("tasks.by_model", at, unknown(name, &ALLOWED)),
+                None => self.note("tasks.by_model", at, unknown(name, &Task::BY_MODEL.map(Task::name))),
             }
         }
         tasks

@@ -87,6 +87,9 @@ impl Task {
         Self::Embed,
     ];
 
+    /// What a light model knows how to do.
+    pub const BY_MODEL: [Self; 4] = [Self::Summary, Self::Title, Self::Complexity, Self::Safety];
+
     /// As in the path and in metrics.
     pub fn name(self) -> &'static str {
         match self {
