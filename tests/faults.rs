@@ -9,6 +9,8 @@ mod support;
 mod classifier;
 #[path = "faults/clients.rs"]
 mod clients;
+#[path = "faults/outsiders.rs"]
+mod outsiders;
 #[path = "faults/reload.rs"]
 mod reload;
 #[path = "faults/restart.rs"]

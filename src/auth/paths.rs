@@ -51,11 +51,14 @@ fn under_v1(path: &str) -> bool {
     path.starts_with("/v1/") && is_plain(path)
 }
 
-/// Nobody on the way to Ollama would read another path out of it.
+/// Nobody on the way to Ollama would read another path out of it: no encoded dot, percent sign or backslash, and no
+/// part that leads upwards once its slashes are decoded and what follows a `;`, as some servers do, is left out.
 fn is_plain(path: &str) -> bool {
-    let encoded_dot = path.to_ascii_lowercase().contains("%2e");
-    let mut parts = path.split('/').skip(1);
-    !encoded_dot && !path.contains('\\') && parts.all(|part| !matches!(part, "" | "." | ".."))
+    let path = path.to_ascii_lowercase();
+    let hidden = ["%2e", "%25", "%5c", "\\"].iter().any(|mark| path.contains(mark));
+    let decoded = path.replace("%2f", "/");
+    let mut parts = decoded.split('/').skip(1).map(|part| part.split(';').next().unwrap_or(""));
+    !hidden && parts.all(|part| !matches!(part, "" | "." | ".."))
 }
 
 #[cfg(test)]
@@ -74,6 +77,11 @@ mod tests {
         for path in NAMING {
             assert_eq!(need(&Method::POST, path), Need::Model, "{path}");
         }
+        assert_eq!(
+            need(&Method::GET, "/v1/models/hf.co%2Fme%2Fllama-3.2%3Aq4"),
+            Need::Look,
+            "as SDKs write it"
+        );
         assert_eq!(need(&Method::POST, "/v1/audio/transcriptions"), Need::AnyModel);
         assert_eq!(need(&Method::POST, "/light/v1/intent"), Need::Look);
     }
@@ -108,6 +116,12 @@ mod tests {
             "/v1/%2e%2E/api/pull",
             "/v1//x",
             "/v1/..\\api\\pull",
+            "/v1/..%5Capi%5cpull",
+            "/v1/x%2f..%2F..%2fapi/pull",
+            "/v1/%2fapi/pull",
+            "/v1/..;/api/pull",
+            "/v1/..;x=1/api/pull",
+            "/v1/%252e%252e/api/pull",
             "/light/v1/../../api/pull",
             "/api/tomorrow",
             "*",

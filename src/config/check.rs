@@ -96,6 +96,7 @@ impl<'a> Checker<'a> {
             body_timeout: self.span("limits.body_timeout", &raw.limits.body_timeout, "30s", "1s", "1h"),
             body_deadline: self.span("limits.body_deadline", &raw.limits.body_deadline, "10m", "1s", "24h"),
             header_timeout: self.span("limits.header_timeout", &raw.limits.header_timeout, "90s", "1s", "1h"),
+            send_timeout: self.span("limits.send_timeout", &raw.limits.send_timeout, "5m", "1s", "24h"),
             max_headers: self.bytes("limits.max_headers", &raw.limits.max_headers, "256KiB"),
             connections: self.plain("limits.connections", &raw.limits.connections, 4096, 1..=1_000_000),
             connections_per_address: self.plain(

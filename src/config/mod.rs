@@ -282,6 +282,8 @@ pub struct Limits {
     pub body_deadline: Duration,
     /// From when a connection is ready for a request until its header is there.
     pub header_timeout: Duration,
+    /// A client that takes nothing of its reply for so long is left.
+    pub send_timeout: Duration,
     /// The size of a request's header lines together.
     pub max_headers: usize,
     /// Connections of clients at one time.

@@ -3,7 +3,8 @@
 //! A request moves on to the next server as long as nothing of a reply has been passed to the client: when a server
 //! cannot be reached (nothing was sent yet), and when it says that it is busy (503: it did nothing), if the body is
 //! still held. A connection that breaks after the request was sent is no reason to send it again: whatever broke
-//! that server may be in the request. The exception is a kept connection that the server had closed meanwhile.
+//! that server may be in the request. The exception is a kept connection that the server had closed meanwhile; a single
+//! server gets asks again then, since one more reply written changes nothing there, but no orders.
 
 use std::time::Duration;
 
@@ -99,6 +100,8 @@ impl Proxy {
             } else {
                 pool.served(passage.server, passage.errand.model);
             }
+        }
+        if passage.body_sent {
             // From here on nothing can be said again.
             (passage.body, passage.share) = (Held::Nothing, None);
         }
@@ -120,7 +123,7 @@ impl Proxy {
         if *error.etype() == BUSY {
             return error;
         }
-        let pool = self.brain.upstreams.get(passage.upstream).filter(|pool| pool.several());
+        let pool = self.brain.upstreams.get(passage.upstream);
         if let (Some(pool), ErrorSource::Upstream) = (pool, error.esource()) {
             // Closed before anything of a reply, or before the request was taken: the server has done nothing with it.
             let unread =
@@ -129,6 +132,7 @@ impl Proxy {
             // what broke that server may be in it.
             let soon = passage.attempted.elapsed() < AT_ONCE;
             if reused
+                && (pool.several() || passage.is_ask)
                 && unread
                 && soon
                 && replayable(session, passage)
@@ -139,8 +143,10 @@ impl Proxy {
                 error.set_retry(true);
                 return error;
             }
-            let timed_out = *error.etype() == ErrorType::ReadTimedout;
-            pool.failed(passage.server, if timed_out { "read_timeout" } else { "reset" });
+            if pool.several() {
+                let timed_out = *error.etype() == ErrorType::ReadTimedout;
+                pool.failed(passage.server, if timed_out { "read_timeout" } else { "reset" });
+            }
         }
         // Pingora's own rule.
         if !session.req_header().method.is_idempotent() || session.retry_buffer_truncated() {

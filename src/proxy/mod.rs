@@ -42,6 +42,7 @@ use bytes::{Bytes, BytesMut};
 use http::{StatusCode, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::prelude::*;
+use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyWarnLogContext};
 use pingora::{ErrorSource, ErrorType};
 
@@ -102,6 +103,9 @@ impl ProxyHttp for Proxy {
         let limits = &self.brain.config.limits;
         // Who sends the next request before the reply gets that reply, then the next.
         session.set_pipelining_enabled(true);
+        // Ollama has no other protocol to switch to, and what came after a switch would pass every check by.
+        session.req_header_mut().remove_header(&header::UPGRADE);
+        session.set_write_timeout(Some(limits.send_timeout));
         let headers = session.as_http1().map_or(0, |http| http.get_headers_raw_bytes().len());
         if headers > limits.max_headers {
             self.refuse("headers");
@@ -146,6 +150,20 @@ impl ProxyHttp for Proxy {
         peer.options.read_timeout = passage.is_ask.then_some(upstream.config.read_timeout);
         peer.options.idle_timeout = Some(Duration::from_secs(60));
         Ok(Box::new(peer))
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _: &mut Session,
+        reused: bool,
+        _: &HttpPeer,
+        _: std::os::unix::io::RawFd,
+        _: Option<&Digest>,
+        passage: &mut Passage,
+    ) -> Result<()> {
+        // The server may be about to close a kept connection: the ask is kept until it says something.
+        passage.keeps_body |= reused && passage.is_ask;
+        Ok(())
     }
 
     async fn upstream_request_filter(
@@ -382,6 +400,10 @@ impl Proxy {
             (ErrorSource::Downstream, ErrorType::ReadTimedout) => {
                 self.refuse("slow_body");
                 (408, "slow", TOO_SLOW.into())
+            }
+            (ErrorSource::Downstream, ErrorType::WriteTimedout) => {
+                self.refuse("slow_reader");
+                (0, "slow", String::new())
             }
             (ErrorSource::Downstream, ErrorType::InvalidHTTPHeader) => {
                 (400, "framing", "malformed request".into())

@@ -40,7 +40,7 @@ pub struct Passage {
     /// The body is kept until a reply comes: another server may have to get it.
     pub(super) keeps_body: bool,
     /// What replaces or precedes the body that Pingora would send; taken when it is sent, unless `keeps_body`. Safe,
-    /// since asks are POSTs and Pingora tries those again only before a byte was sent.
+    /// since asks are POSTs, which are tried again only before a byte was sent or while this is kept (`errand.rs`).
     pub(super) body: Held,
     pub(super) body_sent: bool,
     /// The body's share of what all requests may hold; given back with it.

@@ -1,5 +1,7 @@
 //! The upstream refuses, hangs, resets, dies in the middle, sends garbage, is busy.
 
+use std::collections::HashSet;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -295,4 +297,50 @@ fn nothing_hangs_longer_than_it_may() {
         assert!(told(surface, &text).contains("fell silent"), "{text}");
     }
     assert_eq!(cut(&running, "silent"), 6.0);
+}
+
+/// Keeps each connection for one reply, and closes it in the very moment in which the next request comes.
+fn closes_kept_connections(upstream: &Upstream) {
+    let used = Mutex::new(HashSet::new());
+    upstream.script(move |received| match used.lock().unwrap().insert(received.connection) {
+        true => vec![Step::Send(reply(200, "application/json", b"{}"))],
+        false => vec![Step::Reset],
+    });
+}
+
+#[test]
+fn an_ask_is_not_lost_with_a_kept_connection_but_no_order_is_given_twice() {
+    for surface in asks::ALL {
+        let upstream = Upstream::start();
+        closes_kept_connections(&upstream);
+        let running = Options::before(&upstream).set("categories.coding.model", "coder:7b").start();
+        for (n, words) in [1, 8_000, 60_000].into_iter().enumerate() {
+            let text = format!("explain the tides {}", "and waves ".repeat(words));
+            let request = surface.request(&surface.body("llama3.2", &text));
+            assert_eq!(running.send(&request).status, 200, "{surface:?} {words}");
+            // The connection of the ask before was closed.
+            assert_eq!(upstream.count(), 2 * n + 1, "{surface:?} {words}");
+            assert_eq!(upstream.last().body, request.body.unwrap(), "{surface:?} {words}");
+        }
+        let other = surface.request(&surface.body("auto", "refactor this function"));
+        assert_eq!(running.send(&other).status, 200, "{surface:?}");
+        assert_eq!(upstream.last().json()["model"], "coder:7b", "{surface:?}: as it was sent the first time");
+        assert_eq!(running.metric("upstream_retries_total{kind=\"stale\",upstream=\"default\"}"), 3.0);
+        // Closed again after it was sent again: not a third time.
+        upstream.forget();
+        upstream.steps(vec![Step::Reset]);
+        assert_eq!(running.send(&question(surface)).status, 502, "{surface:?}");
+        assert_eq!(upstream.count(), 2, "{surface:?}");
+        assert_eq!(running.metric("inflight_body_bytes"), 0.0);
+    }
+    let upstream = Upstream::start();
+    closes_kept_connections(&upstream);
+    let running = Options::before(&upstream).start();
+    for path in ["/api/pull", "/api/create", "/api/copy", "/api/blobs/sha256:00"] {
+        upstream.forget();
+        assert_eq!(running.send(&Request::post("/api/chat", "{}")).status, 200, "a fresh connection");
+        let before = upstream.count();
+        assert_eq!(running.send(&Request::post(path, "{}")).status, 502, "{path}");
+        assert_eq!(upstream.count(), before + 1, "{path}");
+    }
 }

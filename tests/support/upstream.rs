@@ -204,7 +204,7 @@ impl Served {
     fn run(mut self) {
         self.stream.set_nodelay(true).unwrap();
         // Errors: the other side is gone, and what it sent is written down.
-        while let Ok(Some(mut received)) = self.request() {
+        while let Ok(Some(received)) = self.request() {
             if self.shared.stop.load(Ordering::SeqCst) {
                 return;
             }
@@ -222,7 +222,6 @@ impl Served {
             }
             let script = self.shared.script.lock().unwrap().clone();
             let steps = script(&received);
-            received.connection = self.number;
             let index = {
                 let mut all = self.shared.received.lock().unwrap();
                 all.push(received.clone());
@@ -279,7 +278,7 @@ impl Served {
             whole: true,
             sent: Vec::new(),
             left: None,
-            connection: 0,
+            connection: self.number,
         };
         received.head = head;
         if received.header("expect").is_some() {
