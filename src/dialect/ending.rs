@@ -3,7 +3,7 @@
 //! Only the last line (or event) of what passed is kept, and it is looked at once, when the stream is over.
 
 use bytes::Bytes;
-use memchr::{memmem, memrchr};
+use memchr::{memmem, memrchr, memrchr_iter};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -56,10 +56,12 @@ impl Ending {
         } else if self.breaks > 0 && (1..KEPT).contains(&self.last.len()) {
             self.last.push(b'\n');
         }
-        let text = &text[begun..];
-        let fits = text.len().min(KEPT.saturating_sub(self.last.len()));
-        self.last.extend_from_slice(&text[..fits]);
-        self.longer |= fits < text.len();
+        // Carriage returns are left out, so that it is one whether they come with their line end or before it.
+        for part in text[begun..].split(|b| *b == b'\r') {
+            let fits = part.len().min(KEPT.saturating_sub(self.last.len()));
+            self.last.extend_from_slice(&part[..fits]);
+            self.longer |= fits < part.len();
+        }
         self.breaks = newlines(&rest[end..]);
     }
 
@@ -115,9 +117,8 @@ impl Ending {
         if self.breaks_between() == 1 {
             return memrchr(b'\n', text).map_or(0, |at| at + 1);
         }
-        let plain = memmem::rfind(text, b"\n\n").map_or(0, |at| at + 2);
-        let carriage = memmem::rfind(text, b"\n\r\n").map_or(0, |at| at + 3);
-        plain.max(carriage)
+        let follows_another = |at: &usize| text[..*at].iter().rfind(|b| **b != b'\r') == Some(&b'\n');
+        memrchr_iter(b'\n', text).find(follows_another).map_or(0, |at| at + 1)
     }
 
     fn line(&self) -> Finish {
@@ -287,6 +288,24 @@ mod tests {
         let mut ending = Ending::new(Dialect::Responses);
         ending.pass(long.as_bytes());
         assert_eq!(ending.finish(), Finish::Ended);
+    }
+
+    proptest::proptest! {
+        /// Found by the fuzz target: a carriage return behind its line end was one in some pieces, and none in others.
+        #[test]
+        fn pieces_tell_nothing(stream in "(\\r|\\n|\n\r|\r\n|data:|event: error|\\{|\\}|\"error\":1|x| ){0,24}") {
+            Dialect::ALL.into_iter().for_each(|dialect| drop(finish(dialect, &stream)));
+        }
+    }
+
+    #[test]
+    fn carriage_returns_are_no_part_of_a_line() {
+        let open = r#"data: {"choices":[{"delta":{}}]}"#;
+        for between in ["\n\r\r\n", "\n\r\n\r", "\r\n\r\n"] {
+            let stream = format!("{open}{between}data: [DONE]");
+            assert_eq!(finish(Dialect::Completions, &stream), Finish::Ended, "{stream:?}");
+        }
+        assert_eq!(finish(Dialect::Completions, "L\n\rdata:{\"o\":"), Finish::Open);
     }
 
     #[test]
